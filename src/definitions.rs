@@ -1,0 +1,240 @@
+//! What is asked for: the files under `sysroots/`, `toolchains/` and `lockfiles/`.
+//!
+//! pgproof carries the committed files within itself, so that an installed binary rebuilds what a checkout rebuilds. A
+//! directory takes their place as a whole when one is named; the two are never mixed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::lockfile::{Lockfile, LockfileError, Name, Origin};
+use crate::target::{Triple, Version};
+
+/// A definition file of this many bytes or more is refused.
+const SIZE_LIMIT: u64 = 1 << 20;
+
+/// Where the definitions come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Definitions {
+    /// The files that this binary was built with.
+    BuiltIn,
+    /// A directory with `sysroots/`, `toolchains/` and `lockfiles/`.
+    Directory(PathBuf),
+}
+
+/// `sysroots/<name>.toml`: what to resolve into `lockfiles/<name>.lock`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Definition {
+    /// The archives whose signed indices are read.
+    #[serde(rename = "index")]
+    pub indices: Vec<IndexRequest>,
+    /// A root file system to compose from packages.
+    #[serde(default)]
+    pub compose: Option<Compose>,
+    /// PostgreSQL release tarballs to lock.
+    #[serde(default, rename = "source")]
+    pub sources: Vec<SourceRequest>,
+}
+
+/// A signed Debian index to read.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct IndexRequest {
+    /// `bookworm`: the directory below `dists/`, and the index's `Codename`.
+    pub suite: Name,
+    /// The archive below a mirror's root: `debian`.
+    pub archive: Name,
+    /// `main`, ….
+    pub components: Vec<Name>,
+    /// The OpenPGP keys that may sign it: a file below `sysroots/`.
+    pub keyring: PathBuf,
+    /// The fingerprints that the keyring must have, upper-case hexadecimal: no other key in it counts.
+    pub fingerprints: Vec<String>,
+}
+
+/// A root file system made of packages.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Compose {
+    /// The platform.
+    pub target: Triple,
+    /// Digest of the OCI image manifest that composing must give. `pgproof lock` writes it.
+    pub manifest: Digest,
+    /// Whether every package that the index marks `Essential: yes` is asked for too.
+    pub essential: bool,
+    /// The packages asked for, without what they depend on.
+    pub packages: Vec<Name>,
+    /// Symbolic links that maintainer scripts would make, from path to target: `usr/bin/awk = "mawk"`.
+    #[serde(default)]
+    pub links: BTreeMap<String, String>,
+    /// Small files that maintainer scripts would make, from path to content: `etc/passwd = "…"`.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
+}
+
+/// A PostgreSQL release tarball that Debian's signed index vouches for.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SourceRequest {
+    /// The PostgreSQL version.
+    pub version: Version,
+    /// The suite whose `Sources` has it.
+    pub suite: Name,
+    /// The Debian source package.
+    pub package: Name,
+    /// Origins that come before Debian's.
+    #[serde(default)]
+    pub origins: Vec<Origin>,
+}
+
+/// `toolchains/<name>.toml`: which compiler, with which flags, in which sysroot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Toolchain {
+    /// The platform that it builds for.
+    pub target: Triple,
+    /// The sysroot that has it.
+    pub sysroot: Name,
+    /// The environment of every step: `PATH`, `CC`, `CFLAGS`, ….
+    pub environment: BTreeMap<String, String>,
+}
+
+/// What is wrong with a definition.
+#[derive(Debug, thiserror::Error)]
+#[must_use]
+pub enum DefinitionsError {
+    /// A file cannot be read.
+    #[error("{path} cannot be read")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file is larger than any definition.
+    #[error("{path} is larger than {SIZE_LIMIT} bytes")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file is not of its format.
+    #[error("{path} is malformed")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<toml::de::Error>,
+    },
+    /// There is no such definition.
+    #[error("there is no {path}; there are {known}")]
+    Unknown {
+        /// The file that was looked for.
+        path: PathBuf,
+        /// The names that are there.
+        known: String,
+    },
+    /// A lockfile is not of its format.
+    #[error(transparent)]
+    Lockfile(#[from] LockfileError),
+}
+
+/// Every committed definition and lockfile, by path.
+const BUILT_IN: &[(&str, &str)] = &[];
+
+impl Definitions {
+    /// The definition `sysroots/<name>.toml`.
+    pub fn definition(&self, name: &Name) -> Result<Definition, DefinitionsError> {
+        self.parse("sysroots", name, "toml")
+    }
+
+    /// The toolchain `toolchains/<name>.toml`.
+    pub fn toolchain(&self, name: &Name) -> Result<Toolchain, DefinitionsError> {
+        self.parse("toolchains", name, "toml")
+    }
+
+    /// The lockfile `lockfiles/<name>.lock`.
+    pub fn lockfile(&self, name: &Name) -> Result<Lockfile, DefinitionsError> {
+        let (path, text) = self.text("lockfiles", name, "lock")?;
+        Ok(Lockfile::parse(&path.display().to_string(), &text)?)
+    }
+
+    /// The names of the files in `folder` that end in `.extension`, sorted.
+    pub fn names(&self, folder: &str, extension: &str) -> Result<Vec<Name>, DefinitionsError> {
+        let mut names: Vec<Name> = match self {
+            Self::BuiltIn => BUILT_IN
+                .iter()
+                .filter_map(|(path, _)| {
+                    path.strip_prefix(folder)?
+                        .strip_prefix('/')?
+                        .strip_suffix(extension)?
+                        .strip_suffix('.')?
+                        .parse()
+                        .ok()
+                })
+                .collect(),
+            Self::Directory(root) => {
+                let path = root.join(folder);
+                let unreadable = |source| DefinitionsError::Unreadable { path: path.clone(), source };
+                #[expect(clippy::disallowed_methods, reason = "sorted below")]
+                let entries = std::fs::read_dir(&path).map_err(unreadable)?;
+                let mut names = Vec::new();
+                for entry in entries {
+                    let file_name = entry.map_err(unreadable)?.file_name();
+                    let stem = file_name.to_str().and_then(|name| name.strip_suffix(extension)?.strip_suffix('.'));
+                    names.extend(stem.and_then(|stem| stem.parse::<Name>().ok()));
+                }
+                names
+            }
+        };
+        names.sort();
+        Ok(names)
+    }
+
+    /// The bytes of a file that a definition names: a keyring.
+    pub fn file(&self, path: &Path) -> Result<Vec<u8>, DefinitionsError> {
+        match self {
+            Self::BuiltIn => BUILT_IN
+                .iter()
+                .find(|(known, _)| Path::new(known) == path)
+                .map(|(_, text)| text.as_bytes().to_vec())
+                .ok_or_else(|| DefinitionsError::Unknown { path: path.to_owned(), known: String::new() }),
+            Self::Directory(root) => read(&root.join(path)),
+        }
+    }
+
+    fn parse<T: serde::de::DeserializeOwned>(
+        &self,
+        folder: &str,
+        name: &Name,
+        extension: &str,
+    ) -> Result<T, DefinitionsError> {
+        let (path, text) = self.text(folder, name, extension)?;
+        toml::from_str(&text).map_err(|source| DefinitionsError::Malformed { path, source: Box::new(source) })
+    }
+
+    fn text(&self, folder: &str, name: &Name, extension: &str) -> Result<(PathBuf, String), DefinitionsError> {
+        let path = Path::new(folder).join(format!("{name}.{extension}"));
+        let known = self.names(folder, extension)?;
+        if !known.contains(name) {
+            let known = known.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
+            return Err(DefinitionsError::Unknown { path, known });
+        }
+        let bytes = self.file(&path)?;
+        let text = String::from_utf8(bytes).map_err(|error| DefinitionsError::Unreadable {
+            path: path.clone(),
+            source: std::io::Error::new(std::io::ErrorKind::InvalidData, error),
+        })?;
+        Ok((path, text))
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, DefinitionsError> {
+    let unreadable = |source| DefinitionsError::Unreadable { path: path.to_owned(), source };
+    if std::fs::metadata(path).map_err(unreadable)?.len() >= SIZE_LIMIT {
+        return Err(DefinitionsError::TooLarge { path: path.to_owned() });
+    }
+    std::fs::read(path).map_err(unreadable)
+}

@@ -1,0 +1,12 @@
+//! pgproof builds PostgreSQL in a sealed box from inputs pinned by digest, twice, under different conditions, and shows
+//! that both came out the same byte for byte.
+//!
+//! The modules stand in reading order; a module uses those above it and none below.
+
+pub mod digest;
+pub mod target;
+pub mod lockfile;
+pub mod definitions;
+pub mod store;
+pub mod tree;
+pub mod plan;

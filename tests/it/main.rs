@@ -1,0 +1,3 @@
+//! Every promise that pgproof makes, one module each.
+
+mod digest;
