@@ -1,4 +1,5 @@
 //! Every promise that pgproof makes, one module each.
 
 mod digest;
+mod lockfile;
 mod plan;
