@@ -5,6 +5,7 @@
 
 pub mod digest;
 pub mod target;
+pub mod compression;
 pub mod lockfile;
 pub mod definitions;
 pub mod store;
