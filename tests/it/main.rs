@@ -16,3 +16,4 @@ mod gate;
 mod store;
 mod store_accidents;
 mod store_sweep;
+mod tree;
