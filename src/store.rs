@@ -15,6 +15,10 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::{Digest, Hasher, HashingReader};
 
+mod ingest;
+
+pub use ingest::{Admission, Ingest, Landing};
+
 /// A content-addressed directory of blobs.
 #[derive(Debug, Clone)]
 pub struct Store {
