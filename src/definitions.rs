@@ -136,13 +136,32 @@ pub enum DefinitionsError {
         /// The names that are there.
         known: String,
     },
+    /// No toolchain builds for the platform.
+    #[error("no toolchain under toolchains/ builds for {target}")]
+    NoToolchain {
+        /// The platform.
+        target: Triple,
+    },
     /// A lockfile is not of its format.
     #[error(transparent)]
     Lockfile(#[from] LockfileError),
 }
 
-/// Every committed definition and lockfile, by path.
-const BUILT_IN: &[(&str, &str)] = &[];
+macro_rules! built_in {
+    ($($path:literal),* $(,)?) => {
+        &[$(($path, include_str!(concat!("../", $path)))),*]
+    };
+}
+
+/// Every committed definition and lockfile, by path. A test compares this list with what is there.
+pub const BUILT_IN: &[(&str, &str)] = built_in![
+    "lockfiles/bookworm-amd64.lock",
+    "lockfiles/postgresql.lock",
+    "sysroots/bookworm-amd64.toml",
+    "sysroots/keyrings/debian-archive.asc",
+    "sysroots/postgresql.toml",
+    "toolchains/bookworm-gcc.toml",
+];
 
 impl Definitions {
     /// The definition `sysroots/<name>.toml`.
@@ -153,6 +172,17 @@ impl Definitions {
     /// The toolchain `toolchains/<name>.toml`.
     pub fn toolchain(&self, name: &Name) -> Result<Toolchain, DefinitionsError> {
         self.parse("toolchains", name, "toml")
+    }
+
+    /// The first toolchain, in the order of names, that builds for `target`.
+    pub fn toolchain_for(&self, target: Triple) -> Result<Toolchain, DefinitionsError> {
+        for name in self.names("toolchains", "toml")? {
+            let toolchain = self.toolchain(&name)?;
+            if toolchain.target == target {
+                return Ok(toolchain);
+            }
+        }
+        Err(DefinitionsError::NoToolchain { target })
     }
 
     /// The lockfile `lockfiles/<name>.lock`.
