@@ -9,6 +9,6 @@ pub mod compression;
 pub mod lockfile;
 pub mod definitions;
 pub mod store;
-pub mod fetch;
 pub mod tree;
+pub mod fetch;
 pub mod plan;

@@ -1,9 +1,4 @@
 //! Every promise that pgproof makes, one module each.
-
-mod definitions;
-mod digest;
-mod lockfile;
-mod plan;
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -11,8 +6,11 @@ mod plan;
     reason = "a test that fails panics; it reads its environment and starts processes, and says when it does not run"
 )]
 
+mod definitions;
 mod digest;
 mod gate;
+mod lockfile;
+mod plan;
 mod store;
 mod store_accidents;
 mod store_sweep;
