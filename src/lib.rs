@@ -10,3 +10,5 @@ pub mod definitions;
 pub mod store;
 pub mod tree;
 pub mod plan;
+pub mod output;
+pub mod verdict;

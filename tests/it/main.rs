@@ -1,4 +1,6 @@
 //! Every promise that pgproof makes, one module each.
 
 mod digest;
+mod output;
 mod tree;
+mod verdict;
