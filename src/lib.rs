@@ -12,3 +12,5 @@ pub mod store;
 pub mod tree;
 pub mod fetch;
 pub mod plan;
+pub mod output;
+pub mod verdict;

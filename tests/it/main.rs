@@ -14,4 +14,6 @@ mod plan;
 mod store;
 mod store_accidents;
 mod store_sweep;
+mod output;
 mod tree;
+mod verdict;
