@@ -4,3 +4,4 @@ mod definitions;
 mod digest;
 mod lockfile;
 mod plan;
+mod tree;
