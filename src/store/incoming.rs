@@ -36,6 +36,12 @@ impl<'store> Incoming<'store> {
         Ok(Self { store, landing: BufWriter::with_capacity(BUFFER_SIZE, landing) })
     }
 
+    /// The digest of what was written so far.
+    pub fn digest(&mut self) -> Result<Digest, StoreError> {
+        self.landed()?;
+        Ok(self.landing.get_ref().hasher.clone().finish())
+    }
+
     /// Keeps what was written, under its digest.
     pub fn commit(mut self) -> Result<Blob, StoreError> {
         self.landed()?;
@@ -46,16 +52,10 @@ impl<'store> Incoming<'store> {
 
     /// Keeps what was written if it is what was expected.
     pub fn commit_as(mut self, digest: Digest, size: u64) -> Result<Blob, StoreError> {
-        self.landed()?;
-        let landing = self.landing.get_ref();
-        let received = landing.hasher.clone().finish();
-        if received != digest || landing.size != size {
-            return Err(StoreError::Mismatch {
-                expected: digest,
-                expected_size: size,
-                received,
-                received_size: landing.size,
-            });
+        let received = self.digest()?;
+        let received_size = self.landing.get_ref().size;
+        if received != digest || received_size != size {
+            return Err(StoreError::Mismatch { expected: digest, expected_size: size, received, received_size });
         }
         self.commit()
     }

@@ -25,9 +25,7 @@ enum State {
 
 /// A blob in the store is not what its name says.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "blob {path} is damaged: it {damage}; `pgproof store verify --repair` removes it, and what needs it gets it again"
-)]
+#[error("blob {path} is damaged: it {damage}; remove it with `pgproof store verify --repair` and run this again")]
 #[must_use]
 pub struct Damaged {
     /// The blob's file.
