@@ -9,4 +9,5 @@ pub mod lockfile;
 pub mod definitions;
 pub mod store;
 pub mod tree;
+pub mod sysroot;
 pub mod plan;
