@@ -73,6 +73,12 @@ pub struct Compose {
     /// Small files that maintainer scripts would make, from path to content: `etc/passwd = "…"`.
     #[serde(default)]
     pub files: BTreeMap<String, String>,
+    /// Globs of package entries to leave out: `*` stays within a component, `**` does not. Each must match something.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// Globs of package entries that stay although `exclude` matches them. Each must match something.
+    #[serde(default)]
+    pub keep: Vec<String>,
 }
 
 /// A PostgreSQL release tarball that Debian's signed index vouches for.

@@ -11,6 +11,7 @@ pub mod definitions;
 pub mod store;
 pub mod tree;
 pub mod fetch;
+pub mod sysroot;
 pub mod plan;
 pub mod output;
 pub mod verdict;

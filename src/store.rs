@@ -275,6 +275,12 @@ impl Store {
         Incoming::new(self)
     }
 
+    /// An unnamed file for what is needed only while it is open: however the process ends, it leaves nothing behind.
+    pub fn scratch(&self) -> Result<File, StoreError> {
+        let path = self.root.join("ingest");
+        tempfile::tempfile_in(&path).map_err(|source| write_error(&self.root, "written to", &path, source))
+    }
+
     /// Stores `bytes`.
     pub fn admit(&self, bytes: &[u8]) -> Result<Blob, StoreError> {
         let mut incoming = self.incoming()?;

@@ -1,4 +1,5 @@
 //! Every promise that pgproof makes, one module each.
+
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -17,3 +18,4 @@ mod store_sweep;
 mod output;
 mod tree;
 mod verdict;
+mod tree;
