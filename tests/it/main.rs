@@ -1,3 +1,4 @@
 //! Every promise that pgproof makes, one module each.
 
 mod digest;
+mod lockfile;
