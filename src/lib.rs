@@ -8,5 +8,6 @@ pub mod target;
 pub mod lockfile;
 pub mod definitions;
 pub mod store;
+pub mod lock;
 pub mod tree;
 pub mod plan;

@@ -1,5 +1,7 @@
 //! A lockfile holds what it says, and nothing that is not safe.
 
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
 use std::path::Path;
 
 use pgproof::lockfile::Lockfile;
@@ -11,6 +13,7 @@ fn committed(name: &str) -> Lockfile {
 #[test]
 fn the_committed_lockfiles_load() {
     assert!(committed("bookworm-amd64.lock").packages.len() > 150);
-    let versions = committed("postgresql.lock").sources.iter().map(|source| source.version.to_string()).collect::<Vec<_>>();
+    let versions =
+        committed("postgresql.lock").sources.iter().map(|source| source.version.to_string()).collect::<Vec<_>>();
     assert_eq!(versions, ["13.16", "15.18", "17.11", "18.6"]);
 }
