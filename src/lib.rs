@@ -9,6 +9,7 @@ pub mod compression;
 pub mod lockfile;
 pub mod definitions;
 pub mod store;
+pub mod lock;
 pub mod tree;
 pub mod fetch;
 pub mod sysroot;

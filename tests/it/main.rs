@@ -19,3 +19,4 @@ mod output;
 mod tree;
 mod verdict;
 mod tree;
+mod lockfile;
