@@ -144,6 +144,12 @@ pub enum DefinitionsError {
         /// The names that are there.
         known: String,
     },
+    /// The definition has no root file system.
+    #[error("sysroots/{name}.toml has no [compose]: it is no root file system")]
+    NoSysroot {
+        /// The definition.
+        name: Name,
+    },
     /// No toolchain builds for the platform.
     #[error("no toolchain under toolchains/ builds for {target}")]
     NoToolchain {
@@ -175,6 +181,11 @@ impl Definitions {
     /// The definition `sysroots/<name>.toml`.
     pub fn definition(&self, name: &Name) -> Result<Definition, DefinitionsError> {
         self.parse("sysroots", name, "toml")
+    }
+
+    /// What the sysroot `name` is composed of.
+    pub fn compose(&self, name: &Name) -> Result<Compose, DefinitionsError> {
+        self.definition(name)?.compose.ok_or_else(|| DefinitionsError::NoSysroot { name: name.clone() })
     }
 
     /// The toolchain `toolchains/<name>.toml`.
