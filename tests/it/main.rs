@@ -7,8 +7,10 @@
     reason = "a test that fails panics; it reads its environment and starts processes, and says when it does not run"
 )]
 
+mod architecture;
 mod digest;
 mod gate;
 mod store;
 mod store_accidents;
 mod store_sweep;
+mod workflows;
