@@ -14,17 +14,28 @@
 //! /pgproof/out/            writable; what is under /pgproof/out/<output> becomes the archive
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::compression::Compression;
 use crate::digest::Digest;
 use crate::lockfile::{Name, Origin};
 
+pub mod postgresql;
+
 /// The plan format's version: the `version` field of every plan.
 pub const FORMAT: u32 = 1;
+
+/// A plan of this many bytes or more is refused: PostgreSQL's takes 4 KiB.
+pub const SIZE_LIMIT: u64 = 4 << 20;
+
+/// How many inputs, and how many steps, a plan may have.
+const ENTRY_LIMIT: usize = 1024;
 
 /// A build: inputs, environment and steps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,22 +103,6 @@ pub struct Unpack {
     pub tar_digest: Option<Digest>,
 }
 
-/// How a tar is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Compression {
-    /// Not at all.
-    None,
-    /// RFC 1952.
-    Gzip,
-    /// bzip2.
-    Bzip2,
-    /// The .xz format.
-    Xz,
-    /// RFC 8878.
-    Zstd,
-}
-
 /// A program run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -129,12 +124,187 @@ pub struct RelativePath(String);
 #[derive(Debug, thiserror::Error)]
 #[must_use]
 pub enum PlanError {
+    /// The file cannot be read.
+    #[error("plan {path} cannot be read")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is larger than any plan.
+    #[error("plan {path} is larger than {SIZE_LIMIT} bytes")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is not of the format.
+    #[error("the plan is malformed")]
+    Malformed {
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// It is of another version of the format.
+    #[error("the plan has format version {found}, this pgproof reads {FORMAT}")]
+    Format {
+        /// The version it states.
+        found: u32,
+    },
     /// A path that is absolute, or has `..` or control characters.
     #[error("{0:?} is not a plain relative path")]
     Path(String),
+    /// There are more entries than any plan needs, or none where one is needed.
+    #[error("the plan has {found} {what}; 1 to {limit} are allowed")]
+    Count {
+        /// What is counted.
+        what: &'static str,
+        /// How many there are.
+        found: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// Two entries have one name, or they are not sorted.
+    #[error("the plan's {what} {name:?} is there twice or out of order")]
+    Order {
+        /// What is named.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// Two inputs are unpacked into each other.
+    #[error("the inputs {first} and {second} are unpacked into one directory")]
+    Overlap {
+        /// The first input.
+        first: Name,
+        /// The second input.
+        second: Name,
+    },
+    /// A word that no program can be given, or an empty argument vector.
+    #[error("step {step}: {what}")]
+    Step {
+        /// The step.
+        step: Name,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// Not the name or value of an environment variable.
+    #[error("{0:?} is not the name of an environment variable, or its value has a NUL")]
+    Variable(String),
+}
+
+impl Plan {
+    /// Reads a plan.
+    pub fn load(path: &Path) -> Result<Self, PlanError> {
+        let unreadable = |source| PlanError::Unreadable { path: path.to_owned(), source };
+        let mut text = Vec::new();
+        let file = std::fs::File::open(path).map_err(unreadable)?;
+        file.take(SIZE_LIMIT).read_to_end(&mut text).map_err(unreadable)?;
+        if text.len() as u64 == SIZE_LIMIT {
+            return Err(PlanError::TooLarge { path: path.to_owned() });
+        }
+        Self::parse(&text)
+    }
+
+    /// Parses and checks a plan's JSON.
+    pub fn parse(json: &[u8]) -> Result<Self, PlanError> {
+        let plan: Self = serde_json::from_slice(json).map_err(|source| PlanError::Malformed { source })?;
+        plan.check()?;
+        Ok(plan)
+    }
+
+    /// The plan's canonical JSON (RFC 8785), without the inputs' origins: they decide nothing.
+    pub fn canonical(&self) -> Vec<u8> {
+        let mut identity = self.clone();
+        for input in &mut identity.inputs {
+            input.origins.clear();
+        }
+        identity.canonical_with_origins()
+    }
+
+    /// The plan's canonical JSON with the inputs' origins: what somebody with an empty store needs.
+    ///
+    /// # Panics
+    ///
+    /// Never: a plan has no map with other keys than strings and no number but integers.
+    pub fn canonical_with_origins(&self) -> Vec<u8> {
+        serde_json_canonicalizer::to_vec(self).expect("a plan is JSON")
+    }
+
+    /// The build's identity: the digest of [`Plan::canonical`].
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.canonical())
+    }
+
+    fn check(&self) -> Result<(), PlanError> {
+        if self.version != FORMAT {
+            return Err(PlanError::Format { found: self.version });
+        }
+        if self.inputs.len() > ENTRY_LIMIT {
+            return Err(PlanError::Count { what: "inputs", found: self.inputs.len(), limit: ENTRY_LIMIT });
+        }
+        if self.steps.is_empty() || self.steps.len() > ENTRY_LIMIT {
+            return Err(PlanError::Count { what: "steps", found: self.steps.len(), limit: ENTRY_LIMIT });
+        }
+        for pair in self.inputs.windows(2) {
+            if pair[0].name >= pair[1].name {
+                return Err(PlanError::Order { what: "input", name: pair[1].name.to_string() });
+            }
+        }
+        self.check_unpacking()?;
+        let mut seen = BTreeSet::new();
+        for step in &self.steps {
+            if !seen.insert(&step.name) {
+                return Err(PlanError::Order { what: "step", name: step.name.to_string() });
+            }
+            step.check(self.environment.contains_key("PATH"))?;
+        }
+        for (name, value) in &self.environment {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+            let starts = name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit());
+            if !starts || !name.bytes().all(plain) || value.contains('\0') {
+                return Err(PlanError::Variable(name.chars().take(80).collect()));
+            }
+        }
+        Ok(())
+    }
+
+    /// An input that is unpacked into another's directory could replace its files, so none may.
+    fn check_unpacking(&self) -> Result<(), PlanError> {
+        let unpacked: Vec<_> =
+            self.inputs.iter().filter_map(|input| Some((&input.name, &input.unpack.as_ref()?.into))).collect();
+        for (index, (first, into)) in unpacked.iter().enumerate() {
+            for (second, other) in &unpacked[index + 1..] {
+                if into.contains(other) || other.contains(into) {
+                    return Err(PlanError::Overlap { first: (*first).clone(), second: (*second).clone() });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Step {
+    fn check(&self, has_path: bool) -> Result<(), PlanError> {
+        let wrong = |what| Err(PlanError::Step { step: self.name.clone(), what });
+        let Some(program) = self.argv.first().filter(|program| !program.is_empty()) else {
+            return wrong("it names no program");
+        };
+        if self.argv.iter().any(|word| word.contains('\0')) {
+            return wrong("an argument has a NUL");
+        }
+        if !program.contains('/') && !has_path {
+            return wrong("its program has no / and the plan sets no PATH");
+        }
+        Ok(())
+    }
 }
 
 impl RelativePath {
+    /// Whether `other` is this path or below it.
+    fn contains(&self, other: &Self) -> bool {
+        self.0 == "." || Path::new(&other.0).starts_with(&self.0)
+    }
+
     /// The path as text.
     pub fn as_str(&self) -> &str {
         &self.0

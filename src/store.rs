@@ -69,6 +69,10 @@ const BLOBS: &str = "blobs/sha256";
 const OWN_NAMES: [&str; 9] =
     ["added.json", "blobs", "index.json", "index.lock", "ingest", "lock", "oci-layout", "runs", "version"];
 
+mod ingest;
+
+pub use ingest::{Admission, Ingest, Landing};
+
 /// A content-addressed directory of blobs.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -275,6 +279,12 @@ impl Store {
     /// A place for bytes whose digest is not known yet.
     pub fn incoming(&self) -> Result<Incoming<'_>, StoreError> {
         Incoming::new(self)
+    }
+
+    /// An unnamed file for what is needed only while it is open: however the process ends, it leaves nothing behind.
+    pub fn scratch(&self) -> Result<File, StoreError> {
+        let path = self.root.join("ingest");
+        tempfile::tempfile_in(&path).map_err(|source| write_error(&self.root, "written to", &path, source))
     }
 
     /// Stores `bytes`.

@@ -42,6 +42,11 @@ impl<'store> Incoming<'store> {
         Ok(self.out.get_ref().hasher.clone().finish())
     }
 
+    /// How many bytes were written so far.
+    pub fn size(&self) -> u64 {
+        self.landing.get_ref().size + self.landing.buffer().len() as u64
+    }
+
     /// Keeps what was written, under its digest.
     pub fn commit(mut self) -> Result<Blob, StoreError> {
         self.landed()?;

@@ -1,5 +1,4 @@
 //! Every promise that pgproof makes, one module each.
-
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -8,9 +7,15 @@
 )]
 
 mod architecture;
+mod definitions;
 mod digest;
 mod gate;
+mod lockfile;
+mod output;
+mod plan;
 mod store;
 mod store_accidents;
 mod store_sweep;
 mod workflows;
+mod tree;
+mod verdict;
