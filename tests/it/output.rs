@@ -83,6 +83,7 @@ fn the_published_bytes_are_pinned() {
     insta::assert_snapshot!(output.archive().digest(), @"sha256:120648f6aad4d5162f055d8c6a137c27fee36af454fca89f01cafa7daa466550");
     insta::assert_snapshot!(String::from_utf8(read(output.list(), &store)).unwrap(), @r"
     #mtree
+    . type=dir
     ./pg-1.0.0 type=dir mode=0755
     ./pg-1.0.0/bin type=dir mode=0755
     ./pg-1.0.0/bin/postgres type=file mode=0755 size=18 sha256digest=8356ed2550b23e2f2f23f216dbe78c340651a6c34c757195a84bbb8860cfbfac
