@@ -321,6 +321,26 @@ fn publishing_again_keeps_what_others_published() {
 }
 
 #[test]
+fn several_publish_into_one_directory_at_once() {
+    let (_directory, store) = store();
+    let dist = tempfile::tempdir().unwrap();
+    let outputs: Vec<Output> = (0..6)
+        .map(|number| {
+            let top = format!("pg-{number}.0.0");
+            let blob = store.admit(&tar(&[(&top, Planted::Directory)])).unwrap();
+            output::collect(blob, &name(&top), EPOCH, &store).unwrap()
+        })
+        .collect();
+    std::thread::scope(|scope| {
+        for output in &outputs {
+            scope.spawn(|| output::publish(output, &[], dist.path(), &store).unwrap());
+        }
+    });
+    let sums = fs::read_to_string(dist.path().join("SHA256SUMS")).unwrap();
+    assert_eq!(sums.lines().count(), 18, "{sums}");
+}
+
+#[test]
 fn a_foreign_list_of_sums_is_not_overwritten() {
     let (_directory, store) = store();
     let output = collect(&sample(), &store).unwrap();
