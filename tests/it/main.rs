@@ -15,4 +15,5 @@ mod plan;
 mod store;
 mod store_accidents;
 mod store_sweep;
+mod sysroot;
 mod tree;
