@@ -5,9 +5,16 @@
 
 pub mod digest;
 pub mod target;
+pub mod compression;
 pub mod lockfile;
 pub mod definitions;
 pub mod store;
 pub mod tree;
+pub mod fetch;
+pub mod lock;
 pub mod sysroot;
 pub mod plan;
+pub mod inputs;
+pub mod output;
+pub mod verdict;
+

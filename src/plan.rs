@@ -22,6 +22,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::compression::Compression;
 use crate::digest::Digest;
 use crate::lockfile::{Name, Origin};
 
@@ -100,22 +101,6 @@ pub struct Unpack {
     /// The digest of the decompressed tar: with it, decompressing is done once and verified at every use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tar_digest: Option<Digest>,
-}
-
-/// How a tar is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Compression {
-    /// Not at all.
-    None,
-    /// RFC 1952.
-    Gzip,
-    /// bzip2.
-    Bzip2,
-    /// The .xz format.
-    Xz,
-    /// RFC 8878.
-    Zstd,
 }
 
 /// A program run.

@@ -66,6 +66,10 @@ pub const RECORD_SIZE_LIMIT: u64 = 64 << 10;
 const OWN_NAMES: [&str; 9] =
     ["added.json", "blobs", "index.json", "index.lock", "ingest", "lock", "oci-layout", "runs", "version"];
 
+mod ingest;
+
+pub use ingest::{Admission, Ingest, Landing};
+
 /// A content-addressed directory of blobs.
 #[derive(Debug, Clone)]
 pub struct Store {

@@ -74,7 +74,7 @@ pub(super) fn padding(size: u64) -> usize {
 }
 
 /// The one way in which an entry's header, long-name records included, is written.
-pub(super) fn encode(path: &EntryPath, kind: &Kind, mode: u32, epoch: u32) -> Vec<u8> {
+pub(crate) fn encode(path: &EntryPath, kind: &Kind, mode: u32, epoch: u32) -> Vec<u8> {
     let mut header = tar::Header::new_gnu();
     header.set_mtime(epoch.into());
     header.set_uid(0);
@@ -98,9 +98,19 @@ pub(super) fn encode(path: &EntryPath, kind: &Kind, mode: u32, epoch: u32) -> Ve
         }
     }
     encode_name(&mut blocks, &mut header.as_old_mut().name, tar::EntryType::GNULongName, &name);
-    header.set_cksum();
+    sign(&mut header);
     blocks.extend_from_slice(header.as_bytes());
     blocks
+}
+
+/// Sets the checksum as GNU tar writes it: six digits, NUL, space. With it, the whole archive is what
+/// `tar --format=gnu --sort=name --owner=0 --group=0 --numeric-owner --hard-dereference -b1` makes of the same tree.
+fn sign(header: &mut tar::Header) {
+    header.set_cksum();
+    let field = &mut header.as_old_mut().cksum;
+    // A sum over 512 bytes has six digits at most; the crate writes seven and a NUL.
+    field.copy_within(1..7, 0);
+    field[6..].copy_from_slice(b"\0 ");
 }
 
 /// Puts `name` into `field` and, if it is too long for that, a record with all of it in front.
@@ -116,7 +126,7 @@ fn encode_name(blocks: &mut Vec<u8>, field: &mut [u8; 100], record: tar::EntryTy
         header.set_gid(0);
         header.set_size(size);
         header.set_entry_type(record);
-        header.set_cksum();
+        sign(&mut header);
         blocks.extend_from_slice(header.as_bytes());
         blocks.extend_from_slice(name);
         blocks.resize(blocks.len() + 1 + padding(size), 0);

@@ -1,5 +1,4 @@
 //! Every promise that pgproof makes, one module each.
-
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -11,9 +10,11 @@ mod definitions;
 mod digest;
 mod gate;
 mod lockfile;
+mod output;
 mod plan;
 mod store;
 mod store_accidents;
 mod store_sweep;
 mod sysroot;
 mod tree;
+mod verdict;

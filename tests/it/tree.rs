@@ -287,7 +287,7 @@ fn the_format_is_pinned() {
     let directory = tempfile::tempdir().unwrap();
     plant(directory.path(), PLAIN);
     let tar = walk(directory.path()).unwrap();
-    insta::assert_snapshot!(Digest::of(&tar), @"sha256:3efa0911da1894eb3354a74923cb91678ea68c39ac6be6daee5acd6b67f2bca9");
+    insta::assert_snapshot!(Digest::of(&tar), @"sha256:919327b9ddd006951c33e73fc0423be4498dfd624d0348d0bd2ec9f8c7001f1d");
 
     let copy = tempfile::tempdir().unwrap();
     unpack(&tar, copy.path(), &Options { strip: 1, ..OPTIONS }).unwrap();
@@ -301,6 +301,25 @@ fn the_format_is_pinned() {
     let mut tops: Vec<&str> = paths.iter().map(|path| path.split('/').nth(1).unwrap_or_default()).collect();
     tops.dedup();
     assert_eq!(tops, ["", "Fő tanúsítvány", "bin", "bin.d", "dangling", "empty", "long"]);
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "another program is the judge")]
+fn gnu_tar_makes_the_same_archive() {
+    let directory = tempfile::tempdir().unwrap();
+    plant(directory.path(), PLAIN);
+    let tar = walk(directory.path()).unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    unpack(&tar, copy.path(), &OPTIONS).unwrap();
+    let theirs = std::process::Command::new("tar")
+        .args(["--format=gnu", "--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--hard-dereference", "-b1"])
+        .arg("-C")
+        .arg(copy.path())
+        .args(["-c", "top-1.0"])
+        .output()
+        .unwrap();
+    assert!(theirs.status.success(), "{}", String::from_utf8_lossy(&theirs.stderr));
+    assert!(tar == theirs.stdout);
 }
 
 proptest! {
