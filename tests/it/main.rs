@@ -17,5 +17,6 @@ mod store;
 mod store_accidents;
 mod store_sweep;
 mod workflows;
+mod sysroot;
 mod tree;
 mod verdict;
