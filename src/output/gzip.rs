@@ -2,7 +2,7 @@
 //!
 //! # Why
 //!
-//! The content is cut every [`BLOCK`] bytes, whatever the number of threads. Each block is compressed by itself, with the
+//! The content is cut every 128 KiB, whatever the number of threads. Each block is compressed by itself, with the
 //! 32 KiB before it as its dictionary, and ends on a byte boundary (a sync flush), so that the pieces make one deflate stream
 //! when they are put one after the other. This is how pigz does it; unlike several gzip members, every decoder reads it whole
 //! (the widespread flate2 `GzDecoder` stops after the first member).
