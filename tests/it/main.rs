@@ -16,6 +16,6 @@ mod plan;
 mod store;
 mod store_accidents;
 mod store_sweep;
-mod workflows;
 mod tree;
 mod verdict;
+mod workflows;
