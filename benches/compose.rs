@@ -146,7 +146,11 @@ fn mirror(scratch: &Path, files: &[PathBuf]) -> Option<PathBuf> {
     }
     let listed =
         Command::new("dpkg-scanpackages").arg(".").current_dir(&mirror).stderr(Stdio::null()).output().unwrap();
+    let (digest, size) = (Digest::of(&listed.stdout).hex(), listed.stdout.len());
     std::fs::write(mirror.join("Packages"), listed.stdout).unwrap();
+    // mmdebstrap takes the essential packages of the suite that it was asked for.
+    std::fs::write(mirror.join("Release"), format!("Codename: bookworm\nSHA256:\n {digest} {size} Packages\n"))
+        .unwrap();
     Some(mirror)
 }
 

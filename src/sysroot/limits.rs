@@ -4,9 +4,9 @@
 //! `gcc-12`, and an 8 MiB dictionary for every member.
 
 /// Bytes of one package's decompressed data member.
-pub(super) const PACKAGE_BYTES: u64 = 4 << 30;
+pub(super) const PACKAGE_BYTES: u64 = 2 << 30;
 /// Bytes of all packages' files together.
-pub(super) const TOTAL_BYTES: u64 = 32 << 30;
+pub(super) const TOTAL_BYTES: u64 = 16 << 30;
 /// Entries of all packages together: they are held in memory until the layer is written.
 pub(super) const ENTRIES: u64 = 100_000;
 /// Bytes of all packages' paths and link targets together.

@@ -48,6 +48,14 @@ pub enum MergeError {
         /// Who brings it too.
         second: String,
     },
+    /// One brings the same path twice.
+    #[error("{owner} has {path:?} twice")]
+    Twice {
+        /// The path.
+        path: String,
+        /// Who brings it.
+        owner: String,
+    },
     /// An entry lies below something that is no directory: writing it would follow a link.
     #[error("{second} has {path:?}, but {parent:?} of {first} is no directory")]
     BelowNoDirectory {
@@ -157,11 +165,13 @@ impl<W: Write> Merge<W> {
     }
 
     fn conflict(&self, place: &Place) -> MergeError {
-        let first = self.known.get(place.as_str()).map_or(0, |known| known.owner);
-        MergeError::Conflict {
-            path: place.as_str().to_owned(),
-            first: self.owners[first].clone(),
-            second: self.newest_owner(),
+        let path = place.as_str().to_owned();
+        let second = self.newest_owner();
+        match self.known.get(&path) {
+            Some(Known { owner, .. }) if owner + 1 < self.owners.len() => {
+                MergeError::Conflict { path, first: self.owners[*owner].clone(), second }
+            }
+            _ => MergeError::Twice { path, owner: second },
         }
     }
 

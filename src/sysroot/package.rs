@@ -95,8 +95,13 @@ pub enum PackageError {
     #[error("its data need more than {limit} KiB of memory to decompress", limit = limits::LONE_DECODER_KIB)]
     Memory,
     /// Its data cannot be decompressed, are no tar, or have an entry that is refused wherever it comes from.
-    #[error("its data are refused")]
-    Data(#[from] TreeError),
+    #[error("its data are refused after {after}")]
+    Data {
+        /// The last entry before that, or their start.
+        after: String,
+        /// Why.
+        source: TreeError,
+    },
     /// An entry's name is not one to create.
     #[error("the name of its entry {entry:?} {problem}")]
     Name {
@@ -174,7 +179,7 @@ impl Contents {
 }
 
 fn needs_memory(problem: &PackageError) -> bool {
-    matches!(problem, PackageError::Data(TreeError::Read { source }) if source.kind() == io::ErrorKind::OutOfMemory)
+    matches!(problem, PackageError::Data { source: TreeError::Read { source }, .. } if source.kind() == io::ErrorKind::OutOfMemory)
 }
 
 fn parse(
@@ -185,10 +190,15 @@ fn parse(
     memory_kib: u32,
 ) -> Result<Vec<Entry>, PackageError> {
     let mut deb = Deb::open(reader)?;
-    let decoder = deb.decoder(memory_kib).map_err(|source| TreeError::Read { source })?;
+    let after = || "their start".to_owned();
+    let decoder = deb.decoder(memory_kib);
+    let decoder =
+        decoder.map_err(|source| PackageError::Data { after: after(), source: TreeError::Read { source } })?;
     let limits = Limits { entries: limits::ENTRIES, bytes: limits::TOTAL_BYTES, names: limits::NAME_BYTES };
     let archive = tree::Reader::new(Bounded { inner: decoder, count: 0 }, limits);
-    let entries = Data { archive, selection, scratch, totals, files: BTreeMap::new() }.read()?;
+    let mut data = Data { archive, after: after(), selection, scratch, totals, files: BTreeMap::new() };
+    let entries = data.read()?;
+    drop(data);
     deb.finish()?;
     Ok(entries)
 }
@@ -196,6 +206,8 @@ fn parse(
 /// A data member on its way in.
 struct Data<'a, R> {
     archive: tree::Reader<R>,
+    /// The last entry whose headers were read, for errors.
+    after: String,
     selection: &'a Selection,
     scratch: &'a mut Scratch,
     totals: &'a Totals,
@@ -204,9 +216,10 @@ struct Data<'a, R> {
 }
 
 impl<R: Read> Data<'_, R> {
-    fn read(mut self) -> Result<Vec<Entry>, PackageError> {
+    fn read(&mut self) -> Result<Vec<Entry>, PackageError> {
         let mut entries = Vec::new();
-        while let Some(entry) = self.archive.next()? {
+        while let Some(entry) = self.archive.next().map_err(|source| refused(&self.after, source))? {
+            self.after = format!("{:?}", shown(entry.path.as_bytes()));
             if entry.path.is_root() && entry.member == Member::Directory {
                 continue;
             }
@@ -261,7 +274,7 @@ impl<R: Read> Data<'_, R> {
     fn keep_content(&mut self, path: &[u8]) -> Result<(), PackageError> {
         let failed = |source| PackageError::Scratch { entry: shown(path), source };
         loop {
-            let piece = self.archive.piece()?;
+            let piece = self.archive.piece().map_err(|source| refused(&self.after, source))?;
             if piece.is_empty() {
                 return Ok(());
             }
@@ -332,6 +345,10 @@ impl<R: Read> Read for Bounded<R> {
         }
         Ok(count)
     }
+}
+
+fn refused(after: &str, source: TreeError) -> PackageError {
+    PackageError::Data { after: after.to_owned(), source }
 }
 
 /// A stranger's name, for an error that quotes it.
