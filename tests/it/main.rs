@@ -16,7 +16,7 @@ mod plan;
 mod store;
 mod store_accidents;
 mod store_sweep;
-mod workflows;
 mod sysroot;
 mod tree;
 mod verdict;
+mod workflows;
