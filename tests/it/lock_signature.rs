@@ -7,8 +7,27 @@ use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{SignatureType, Subpacket, SubpacketData};
 use pgp::types::Duration;
 use pgproof::lock::openpgp::{Keyring, KeyringError, SignatureError};
+use proptest::prelude::*;
 
 use crate::lock_keys::{Key, MADE, Manner, SIGNED, Shape, Subkey, clearsigned};
+
+proptest! {
+    #[test]
+    fn no_change_of_a_signed_file_changes_its_text(at: prop::sample::Index, byte in 0..0x80_u8, insert: bool) {
+        let mut key = Key::new(1);
+        let file = clearsigned(TEXT, &mut [(&mut key, Manner::default())]);
+        let mut bytes = file.into_bytes();
+        let at = at.index(bytes.len());
+        if insert {
+            bytes.insert(at, byte);
+        } else {
+            bytes[at] = byte;
+        }
+        if let Ok(verified) = keyring(&[&key]).verify(&String::from_utf8(bytes).unwrap(), 1, now()) {
+            prop_assert_eq!(verified.text(), TEXT);
+        }
+    }
+}
 
 const TEXT: &str = "Origin: Test\nCodename: test\n";
 
