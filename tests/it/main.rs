@@ -1,4 +1,5 @@
 //! Every promise that pgproof makes, one module each.
+
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -8,8 +9,13 @@
 
 mod definitions;
 mod digest;
+mod fetch;
+mod fetch_hostile;
+mod fetch_mirrors;
+mod fetch_process;
 mod gate;
 mod lockfile;
+mod origin;
 mod plan;
 mod store;
 mod store_accidents;
