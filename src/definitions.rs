@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
-use crate::lockfile::{Lockfile, LockfileError, Name, Origin};
+use crate::lockfile::{Archive, Fingerprint, Lockfile, LockfileError, Name, Origin};
 use crate::target::{Triple, Version};
 
 /// A definition file of this many bytes or more is refused.
@@ -45,14 +45,16 @@ pub struct Definition {
 pub struct IndexRequest {
     /// `bookworm`: the directory below `dists/`, and the index's `Codename`.
     pub suite: Name,
-    /// The archive below a mirror's root: `debian`.
-    pub archive: Name,
+    /// The archive that has it.
+    pub archive: Archive,
     /// `main`, ….
     pub components: Vec<Name>,
     /// The OpenPGP keys that may sign it: a file below `sysroots/`.
     pub keyring: PathBuf,
-    /// The fingerprints that the keyring must have, upper-case hexadecimal: no other key in it counts.
-    pub fingerprints: Vec<String>,
+    /// The fingerprints that the keyring must have: no other key in it counts.
+    pub fingerprints: Vec<Fingerprint>,
+    /// How many of these keys must have signed the index.
+    pub signatures: u8,
 }
 
 /// A root file system made of packages.
@@ -73,6 +75,12 @@ pub struct Compose {
     /// Small files that maintainer scripts would make, from path to content: `etc/passwd = "…"`.
     #[serde(default)]
     pub files: BTreeMap<String, String>,
+    /// Globs of package entries to leave out: `*` stays within a component, `**` does not. Each must match something.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// Globs of package entries that stay although `exclude` matches them. Each must match something.
+    #[serde(default)]
+    pub keep: Vec<String>,
 }
 
 /// A PostgreSQL release tarball that Debian's signed index vouches for.
@@ -136,6 +144,12 @@ pub enum DefinitionsError {
         /// The names that are there.
         known: String,
     },
+    /// The definition has no root file system.
+    #[error("sysroots/{name}.toml has no [compose]: it is no root file system")]
+    NoSysroot {
+        /// The definition.
+        name: Name,
+    },
     /// No toolchain builds for the platform.
     #[error("no toolchain under toolchains/ builds for {target}")]
     NoToolchain {
@@ -167,6 +181,11 @@ impl Definitions {
     /// The definition `sysroots/<name>.toml`.
     pub fn definition(&self, name: &Name) -> Result<Definition, DefinitionsError> {
         self.parse("sysroots", name, "toml")
+    }
+
+    /// What the sysroot `name` is composed of.
+    pub fn compose(&self, name: &Name) -> Result<Compose, DefinitionsError> {
+        self.definition(name)?.compose.ok_or_else(|| DefinitionsError::NoSysroot { name: name.clone() })
     }
 
     /// The toolchain `toolchains/<name>.toml`.

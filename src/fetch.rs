@@ -161,9 +161,7 @@ pub fn fetch(
         let Some(network) = network else {
             return Err(FetchError::Offline { missing: missing.iter().map(|pin| pin.name.clone()).collect() });
         };
-        let brought = bring(missing, store, network, progress);
-        store.sync()?;
-        brought?;
+        bring(missing, store, network, progress)?;
     }
     pins.iter()
         .map(|pin| match kept(pin, store)? {

@@ -8,6 +8,7 @@
 //! TOML arrays of tables, one value a line, sorted: a new package version is a diff of four lines.
 
 use std::fmt;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -17,6 +18,12 @@ use url::Url;
 
 use crate::digest::Digest;
 use crate::target::{Target, Version};
+
+pub use debian_version::DebianVersion;
+pub use fingerprint::Fingerprint;
+
+mod debian_version;
+mod fingerprint;
 
 /// The format's version: the `version` field of every lockfile.
 pub const FORMAT: u32 = 1;
@@ -49,14 +56,22 @@ pub struct Lockfile {
 pub struct Index {
     /// `bookworm`.
     pub suite: Name,
-    /// The archive below a mirror's root: `debian`.
-    pub archive: Name,
+    /// The archive that has it.
+    pub archive: Archive,
     /// The `Date` field of the signed index.
     pub date: Timestamp,
     /// The digest of the `InRelease` file as it was received.
     pub in_release: Digest,
-    /// Fingerprints of the keys whose signatures were verified, upper-case hexadecimal, sorted.
-    pub signed_by: Vec<String>,
+    /// Fingerprints of the primary keys whose signatures were verified, sorted.
+    pub signed_by: Vec<Fingerprint>,
+}
+
+/// An archive that mirrors carry and that the snapshot service keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Archive {
+    /// Debian's main archive, the one of [`Origin::Debian`].
+    Debian,
 }
 
 /// A `.deb` file.
@@ -65,14 +80,14 @@ pub struct Index {
 pub struct Package {
     /// `libicu-dev`.
     pub name: Name,
-    /// Debian version, epoch included.
-    pub version: String,
+    /// Its version, epoch included.
+    pub version: DebianVersion,
     /// `amd64` or `all`.
     pub architecture: Name,
     /// The source package.
     pub source: Name,
     /// The source package's version.
-    pub source_version: String,
+    pub source_version: DebianVersion,
     /// Digest of the `.deb`.
     pub digest: Digest,
     /// Size of the `.deb` in bytes.
@@ -184,6 +199,14 @@ pub enum LockfileError {
         /// The index that is not there.
         index: Name,
     },
+    /// An entry has nowhere to be had.
+    #[error("lockfile {path}: {entry} has no origin")]
+    NoOrigin {
+        /// The file.
+        path: String,
+        /// The entry.
+        entry: String,
+    },
     /// Two entries are of one name.
     #[error("lockfile {path}: {entry} is there twice")]
     Duplicate {
@@ -191,6 +214,22 @@ pub enum LockfileError {
         path: String,
         /// The entry.
         entry: String,
+    },
+    /// It cannot be written.
+    #[error("lockfile {path} cannot be written")]
+    Unwritable {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It has a value that TOML cannot hold.
+    #[error("lockfile {path} cannot be put into words")]
+    Unspeakable {
+        /// The file.
+        path: String,
+        /// The value, and why.
+        source: Box<toml::ser::Error>,
     },
     /// The version asked for is not in the lockfile.
     #[error("{target} is not locked; locked are {locked}")]
@@ -202,13 +241,19 @@ pub enum LockfileError {
     },
 }
 
-/// Why a text is no name, pool path or origin.
+/// Why a text is no name, version, fingerprint, pool path or origin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[must_use]
 pub enum OriginError {
     /// Characters that no name has.
     #[error("{0:?} is not a name: letters, digits and +-.:~_ only, starting with a letter or digit")]
     Name(String),
+    /// Not a Debian version.
+    #[error("{0:?} is not a Debian version: [epoch:]upstream[-revision]")]
+    Version(String),
+    /// Not a fingerprint.
+    #[error("{0:?} is not an OpenPGP fingerprint: 40 or 64 upper-case hexadecimal digits without spaces")]
+    Fingerprint(String),
     /// A path that is absolute, or steps out of the archive, or is not plain.
     #[error("{0:?} is not a plain relative path")]
     Path(String),
@@ -230,11 +275,13 @@ impl Lockfile {
     pub fn load(path: &Path) -> Result<Self, LockfileError> {
         let shown = path.display().to_string();
         let unreadable = |source| LockfileError::Unreadable { path: shown.clone(), source };
-        if std::fs::metadata(path).map_err(unreadable)?.len() >= SIZE_LIMIT {
+        // Not the size that the file system states: a pipe has none.
+        let mut text = String::new();
+        let file = std::fs::File::open(path).map_err(unreadable)?;
+        file.take(SIZE_LIMIT).read_to_string(&mut text).map_err(unreadable)?;
+        if text.len() as u64 >= SIZE_LIMIT {
             return Err(LockfileError::TooLarge { path: shown });
         }
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| LockfileError::Unreadable { path: shown.clone(), source })?;
         Self::parse(&shown, &text)
     }
 
@@ -249,19 +296,59 @@ impl Lockfile {
         Ok(lockfile)
     }
 
+    /// The lockfile's text: equal lockfiles give equal bytes.
+    pub fn to_text(&self) -> Result<String, LockfileError> {
+        let body = toml::to_string(self).map_err(|source| LockfileError::Unspeakable {
+            path: format!("{}.lock", self.name),
+            source: Box::new(source),
+        })?;
+        let name = &self.name;
+        Ok(format!(
+            "# Written by `pgproof lock {name}` from sysroots/{name}.toml and the signed indices named below. Do not edit.\n\
+             {body}"
+        ))
+    }
+
+    /// Writes the lockfile in one step: whoever reads `path` finds the old file or the new one, never a part.
+    pub fn save(&self, path: &Path) -> Result<(), LockfileError> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let text = self.to_text()?;
+        let unwritable = |source| LockfileError::Unwritable { path: path.display().to_string(), source };
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut file = tempfile::Builder::new()
+            // A lockfile is for everybody to read, as far as the umask allows.
+            .permissions(std::fs::Permissions::from_mode(0o666))
+            .tempfile_in(folder)
+            .map_err(unwritable)?;
+        file.write_all(text.as_bytes()).map_err(unwritable)?;
+        file.as_file().sync_all().map_err(unwritable)?;
+        file.persist(path).map_err(|error| unwritable(error.error))?;
+        Ok(())
+    }
+
     fn check_entries(&self, path: &str) -> Result<(), LockfileError> {
-        let entries = self
-            .packages
-            .iter()
-            .map(|package| (format!("package {}:{}", package.name, package.architecture), &package.index))
-            .chain(self.sources.iter().map(|source| (format!("source {}", source.version), &source.index)));
+        let path = || path.to_owned();
+        let packages = self.packages.iter().map(|package| {
+            (format!("package {}:{}", package.name, package.architecture), &package.index, &package.origins)
+        });
+        let sources =
+            self.sources.iter().map(|source| (format!("source {}", source.version), &source.index, &source.origins));
         let mut seen = std::collections::BTreeSet::new();
-        for (entry, index) in entries {
+        for index in &self.indices {
+            let entry = format!("index {}", index.suite);
+            if !seen.insert(entry.clone()) {
+                return Err(LockfileError::Duplicate { path: path(), entry });
+            }
+        }
+        for (entry, index, origins) in packages.chain(sources) {
             if !self.indices.iter().any(|known| known.suite == *index) {
-                return Err(LockfileError::UnknownIndex { path: path.to_owned(), entry, index: index.clone() });
+                return Err(LockfileError::UnknownIndex { path: path(), entry, index: index.clone() });
+            }
+            if origins.is_empty() {
+                return Err(LockfileError::NoOrigin { path: path(), entry });
             }
             if !seen.insert(entry.clone()) {
-                return Err(LockfileError::Duplicate { path: path.to_owned(), entry });
+                return Err(LockfileError::Duplicate { path: path(), entry });
             }
         }
         Ok(())

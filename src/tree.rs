@@ -29,10 +29,12 @@ mod walk;
 mod write;
 
 pub use path::EntryPath;
+pub(crate) use path::check_text;
 pub use read::{Entry, Member, Reader};
 pub use unpack::{Modes, Options, Times, unpack};
 pub use walk::walk;
 pub use write::Writer;
+pub(crate) use write::encode;
 
 /// Bytes that are read, written or hashed at once. Small enough to stay in a core's own cache between these.
 const PIECE: usize = 256 << 10;
@@ -71,6 +73,9 @@ pub struct Limits {
 impl Limits {
     /// Enough for a whole operating system, and still within pgproof's memory.
     pub const STANDARD: Self = Self { entries: 500_000, bytes: 16 << 30, names: 16 << 20 };
+
+    /// Enough for what a build makes; the file lists of two builds are held in memory at once.
+    pub const OUTPUT: Self = Self { entries: 100_000, bytes: 16 << 30, names: 8 << 20 };
 }
 
 /// What a tree consisted of.
@@ -160,6 +165,9 @@ pub enum Defect {
     /// Something else than a file has content.
     #[error("an entry that is no file has content")]
     Content,
+    /// Something hides where nothing belongs.
+    #[error("the padding after the content is not zero")]
+    Padding,
     /// Something follows the end.
     #[error("data follows the end of the archive")]
     Trailing,
@@ -174,8 +182,8 @@ pub enum Refusal {
     /// `a/../b`.
     #[error("its path has a \"..\"")]
     Parent,
-    /// An empty path, or one with a NUL byte.
-    #[error("its path is empty or has a NUL byte")]
+    /// An empty path, a file's path that ends as a directory's does, or one with a NUL byte.
+    #[error("its path is empty, has a NUL byte or names a directory")]
     Name,
     /// Too long for a path.
     #[error("its path is longer than {} bytes", path::LENGTH_LIMIT)]
@@ -183,7 +191,7 @@ pub enum Refusal {
     /// Too deep.
     #[error("its path has more than {} components", path::DEPTH_LIMIT)]
     Depth,
-    /// A line break, an escape sequence, ….
+    /// A line break, an escape sequence, a mark that turns the direction of writing, ….
     #[error("its name or link target has control characters")]
     Control,
     /// Bytes that are no text.

@@ -7,8 +7,8 @@
 //! # Why
 //!
 //! The prefix is hashed again when it is taken up: a hasher's state on disk could be wrong without anyone noticing, and
-//! SHA-256 runs at disk speed. The bytes are on the disk before they get a blob's name; the name itself is on the disk after
-//! [`Store::sync`], which two hundred files that are fetched together need only once.
+//! SHA-256 runs at disk speed. The bytes are on the disk before they get a blob's name. The name itself is not waited for: what
+//! names blobs waits for all of them, and a blob that a power cut takes away before that is fetched again.
 
 use std::fmt;
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
@@ -48,7 +48,7 @@ pub enum Admission {
 /// What became of an [`Ingest`] at its end.
 #[derive(Debug)]
 pub enum Settled {
-    /// The bytes were the blob's; they are in the store, and survive a power cut once [`Store::sync`] has returned.
+    /// The bytes were the blob's; they are in the store.
     Kept(Blob),
     /// They were not; they are gone, and `ingest` is empty again.
     Refused {
@@ -93,13 +93,6 @@ impl Store {
             ingest.take_up()?;
             return Ok(Admission::Open(ingest));
         }
-    }
-
-    /// Waits until the names of all blobs that were settled are on the disk.
-    pub fn sync(&self) -> Result<(), StoreError> {
-        let blobs = self.root.join("blobs/sha256");
-        let synced = File::open(&blobs).and_then(|directory| directory.sync_all());
-        synced.map_err(|source| StoreError::Io { action: "synced", path: blobs, source })
     }
 }
 

@@ -171,7 +171,6 @@ impl<R: Read> Reader<R> {
     }
 
     /// The current entry's headers as they stand in the archive, records included.
-    #[expect(dead_code, reason = "the archive contract compares them, once it is here")]
     pub(crate) fn headers(&self) -> &[u8] {
         &self.headers
     }
@@ -192,7 +191,7 @@ impl<R: Read> Reader<R> {
         };
         let member = match header.entry_type().as_byte() {
             b'0' => {
-                if name.ends_with(b"/") || path.is_root() {
+                if name.ends_with(b"/") {
                     return Err(refused(&name, Refusal::Name));
                 }
                 self.budget.bytes(size, &name)?;
@@ -216,6 +215,9 @@ impl<R: Read> Reader<R> {
             // One program's or another's own.
             _ => return Err(refused(&name, Refusal::Type("thing of unknown type"))),
         };
+        if path.is_root() && member != Member::Directory {
+            return Err(refused(&name, Refusal::Name));
+        }
         if !matches!(member, Member::File { .. }) && size != 0 {
             return Err(self.malformed(Defect::Content));
         }
@@ -284,7 +286,10 @@ impl<R: Read> Reader<R> {
         let wanted = std::mem::take(&mut self.padding);
         let count = read_full(&mut self.inner, &mut zeros[..wanted]).map_err(|source| TreeError::Read { source })?;
         self.offset += count as u64;
-        if count < wanted { Err(self.malformed(Defect::Truncated)) } else { Ok(()) }
+        if count < wanted {
+            return Err(self.malformed(Defect::Truncated));
+        }
+        if zeros == [0; BLOCK] { Ok(()) } else { Err(self.malformed(Defect::Padding)) }
     }
 
     /// Reads what follows the first block of the end: nothing but zeros.

@@ -74,7 +74,7 @@ pub(super) fn padding(size: u64) -> usize {
 }
 
 /// The one way in which an entry's header, long-name records included, is written.
-pub(super) fn encode(path: &EntryPath, kind: &Kind, mode: u32, epoch: u32) -> Vec<u8> {
+pub(crate) fn encode(path: &EntryPath, kind: &Kind, mode: u32, epoch: u32) -> Vec<u8> {
     let mut header = tar::Header::new_gnu();
     header.set_mtime(epoch.into());
     header.set_uid(0);

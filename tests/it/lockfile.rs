@@ -1,5 +1,7 @@
 //! A lockfile holds what it says, and nothing that is not safe.
 
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
 use std::path::Path;
 
 use pgproof::lockfile::Lockfile;

@@ -7,6 +7,7 @@
     reason = "a test that fails panics; it reads its environment and starts processes, and says when it does not run"
 )]
 
+mod architecture;
 mod definitions;
 mod digest;
 mod fetch;
@@ -16,8 +17,12 @@ mod fetch_process;
 mod gate;
 mod lockfile;
 mod origin;
+mod output;
 mod plan;
 mod store;
 mod store_accidents;
 mod store_sweep;
+mod workflows;
+mod sysroot;
 mod tree;
+mod verdict;

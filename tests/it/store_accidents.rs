@@ -70,6 +70,7 @@ fn a_killed_process_leaves_a_sound_store() {
             (0..2).map(|_| play("write", store.root(), None).stdout(Stdio::null()).spawn().unwrap()).collect();
         std::thread::sleep(Duration::from_millis(30 + 17 * round));
         for child in &mut children {
+            assert_eq!(child.try_wait().unwrap(), None, "it failed before it was killed");
             child.kill().unwrap();
             child.wait().unwrap();
         }

@@ -140,11 +140,12 @@ fn whoever_has_the_store_open_keeps_what_it_found() {
             }
             (swept, refused)
         });
-        for user in users {
-            user.join().unwrap();
-        }
+        // All of them before the sweeper is told, and before any of them may fail this test: it would wait for ever.
+        let users: Vec<_> = users.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         done.store(true, Ordering::Relaxed);
-        sweeper.join().unwrap()
+        let swept = sweeper.join().unwrap();
+        users.into_iter().for_each(Result::unwrap);
+        swept
     });
     // Otherwise nothing was tried.
     assert!(refused > 0, "swept {swept}, refused {refused}");
