@@ -1,4 +1,5 @@
 //! Every promise that pgproof makes, one module each.
+
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -9,6 +10,10 @@
 mod architecture;
 mod definitions;
 mod digest;
+mod fetch;
+mod fetch_hostile;
+mod fetch_mirrors;
+mod fetch_process;
 mod gate;
 mod lock;
 mod lock_apt;
@@ -17,6 +22,7 @@ mod lock_mirror;
 mod lock_resolver;
 mod lock_signature;
 mod lockfile;
+mod origin;
 mod output;
 mod plan;
 mod store;
