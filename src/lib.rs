@@ -17,4 +17,3 @@ pub mod plan;
 pub mod inputs;
 pub mod output;
 pub mod verdict;
-
