@@ -15,5 +15,7 @@ pub mod lock;
 pub mod sysroot;
 pub mod plan;
 pub mod inputs;
+pub mod variation;
+pub mod sandbox;
 pub mod output;
 pub mod verdict;

@@ -1,3 +1,10 @@
 //! The command line.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if pgproof::sandbox::is_helper(std::env::args_os()) {
+        return pgproof::sandbox::helper_main();
+    }
+    ExitCode::FAILURE
+}

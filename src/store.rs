@@ -62,6 +62,9 @@ pub const LIST_SIZE_LIMIT: u64 = 4 << 20;
 /// The largest record of a run that is written or read, in bytes.
 pub const RECORD_SIZE_LIMIT: u64 = 64 << 10;
 
+/// Where the blobs are.
+const BLOBS: &str = "blobs/sha256";
+
 /// The names at the top of a store. A directory with any other is not one.
 const OWN_NAMES: [&str; 9] =
     ["added.json", "blobs", "index.json", "index.lock", "ingest", "lock", "oci-layout", "runs", "version"];
@@ -93,6 +96,8 @@ pub enum Fault {
     Content,
     /// The store or its disk cannot do it now; nothing was decided.
     Disk,
+    /// The directory that was named is no store, or none for this pgproof.
+    Use,
 }
 
 /// Why the store could not do as asked.
@@ -200,15 +205,16 @@ impl Store {
         if !root.join("version").exists() {
             refuse_strangers(root)?;
         }
-        // Open to the reader who may not write; flock does not mind.
         let path = root.join("lock");
-        let opened = match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                OpenOptions::new().create(true).append(true).open(&path)
-            }
-            opened => opened,
+        // Who may only read the store can lock it all the same.
+        let lock = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(&path)
+                .map_err(|source| write_error(root, "created", &path, source))?,
+            opened => opened.map_err(|source| StoreError::Io { action: "opened", path: path.clone(), source })?,
         };
-        let lock = opened.map_err(|source| write_error(root, "opened", &path, source))?;
         lock.lock_shared().map_err(|source| StoreError::Io { action: "locked", path, source })?;
 
         let store = Self { root: root.to_owned(), lock: Arc::new(lock) };
@@ -291,12 +297,12 @@ impl Store {
     }
 
     fn path(&self, digest: Digest) -> PathBuf {
-        self.root.join("blobs/sha256").join(digest.hex())
+        self.root.join(BLOBS).join(digest.hex())
     }
 
     /// Makes what is not there yet. On a store that is whole it writes nothing.
     fn lay_out(&self) -> Result<(), StoreError> {
-        for directory in ["blobs/sha256", "ingest", "runs"] {
+        for directory in [BLOBS, "ingest", "runs"] {
             let path = self.root.join(directory);
             if !path.is_dir() {
                 std::fs::create_dir_all(&path).map_err(|source| write_error(&self.root, "created", &path, source))?;
@@ -318,6 +324,8 @@ impl Store {
 
     /// Puts `bytes` at `path`, whole or not at all, in place of what was there.
     fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+        // The blobs that `bytes` names have to be on the disk before it is, their names included.
+        incoming::sync(&self.root.join(BLOBS)).map_err(|source| write_error(&self.root, "written", path, source))?;
         incoming::put(self, path, bytes, |file, path| file.persist(path).map(drop).map_err(|error| error.error))
     }
 
@@ -375,13 +383,10 @@ impl StoreError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Mismatch { .. } | Self::Damaged(_) | Self::Malformed { .. } | Self::TooLarge { .. } => Fault::Content,
-            Self::Io { .. }
-            | Self::ReadOnly { .. }
-            | Self::Full { .. }
-            | Self::Missing { .. }
-            | Self::NotAStore { .. }
-            | Self::Format { .. }
-            | Self::InUse { .. } => Fault::Disk,
+            Self::Io { .. } | Self::ReadOnly { .. } | Self::Full { .. } | Self::Missing { .. } | Self::InUse { .. } => {
+                Fault::Disk
+            }
+            Self::NotAStore { .. } | Self::Format { .. } => Fault::Use,
         }
     }
 

@@ -182,8 +182,8 @@ pub enum Refusal {
     /// `a/../b`.
     #[error("its path has a \"..\"")]
     Parent,
-    /// An empty path, or one with a NUL byte.
-    #[error("its path is empty or has a NUL byte")]
+    /// An empty path, a file's path that ends as a directory's does, or one with a NUL byte.
+    #[error("its path is empty, has a NUL byte or names a directory")]
     Name,
     /// Too long for a path.
     #[error("its path is longer than {} bytes", path::LENGTH_LIMIT)]

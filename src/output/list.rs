@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! #mtree
+//! . type=dir
 //! ./top type=dir mode=0755
 //! ./top/bin/postgres type=file mode=0755 size=9123456 sha256digest=<64 hex>
 //! ./top/lib/libpq.so type=link mode=0777 link=libpq.so.5
@@ -9,14 +10,14 @@
 //!
 //! # Why
 //!
-//! The format is mtree, which `bsdtar`, `gomtree` and BSD's `mtree` read and check; one line for each entry lets `diff` show
-//! what differs. Owners and times are left out: they are the same for every entry of every archive, and so lists of
+//! The format is mtree, which other programs read: `mtree -f NAME.files -p DIRECTORY` (NetBSD's, packaged by Debian) checks an
+//! unpacked archive against it, `bsdtar -tvf NAME.files` shows it. One line for each entry lets `diff` show what differs. Owners and times are left out: they are the same for every entry of every archive, and so lists of
 //! different dates stay comparable.
 
 use super::{Content, Listed};
 
-/// The list's first line, which names the format.
-pub(super) const HEADING: &str = "#mtree\n";
+/// The list's first lines: the format's name, and where the archive is unpacked, which NetBSD's mtree asks for.
+pub(super) const HEADING: &str = "#mtree\n. type=dir\n";
 
 /// An entry's line.
 pub(super) fn line(entry: &Listed) -> String {

@@ -1,13 +1,13 @@
 //! Bytes on their way in: written to a file that nobody takes for content, hashed as they land, synced, renamed.
 
-use std::fs::{File, Permissions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use tempfile::NamedTempFile;
 
-use super::{Blob, Store, StoreError, sorted, write_error};
+use super::{BLOBS, Blob, Store, StoreError, sorted, write_error};
 use crate::digest::{Digest, Hasher};
 
 /// What the names of temporary files in `ingest/` start with.
@@ -20,11 +20,11 @@ const BUFFER_SIZE: usize = 256 << 10;
 #[derive(Debug)]
 pub struct Incoming<'store> {
     store: &'store Store,
-    landing: BufWriter<Landing>,
+    out: BufWriter<HashedFile>,
 }
 
 /// Hashes what the file took rather than what it was offered.
-struct Landing {
+struct HashedFile {
     file: NamedTempFile,
     hasher: Hasher,
     size: u64,
@@ -32,14 +32,14 @@ struct Landing {
 
 impl<'store> Incoming<'store> {
     pub(super) fn new(store: &'store Store) -> Result<Self, StoreError> {
-        let landing = Landing { file: store.temporary()?, hasher: Hasher::default(), size: 0 };
-        Ok(Self { store, landing: BufWriter::with_capacity(BUFFER_SIZE, landing) })
+        let file = HashedFile { file: store.temporary()?, hasher: Hasher::default(), size: 0 };
+        Ok(Self { store, out: BufWriter::with_capacity(BUFFER_SIZE, file) })
     }
 
     /// The digest of what was written so far.
     pub fn digest(&mut self) -> Result<Digest, StoreError> {
         self.landed()?;
-        Ok(self.landing.get_ref().hasher.clone().finish())
+        Ok(self.out.get_ref().hasher.clone().finish())
     }
 
     /// How many bytes were written so far.
@@ -50,7 +50,7 @@ impl<'store> Incoming<'store> {
     /// Keeps what was written, under its digest.
     pub fn commit(mut self) -> Result<Blob, StoreError> {
         self.landed()?;
-        let Landing { file, hasher, size } = self.landing.into_parts().0;
+        let HashedFile { file, hasher, size } = self.out.into_parts().0;
         let blob = Blob { digest: hasher.finish(), size };
         self.store.settle(file, blob)
     }
@@ -58,7 +58,7 @@ impl<'store> Incoming<'store> {
     /// Keeps what was written if it is what was expected.
     pub fn commit_as(mut self, digest: Digest, size: u64) -> Result<Blob, StoreError> {
         let received = self.digest()?;
-        let received_size = self.landing.get_ref().size;
+        let received_size = self.out.get_ref().size;
         if received != digest || received_size != size {
             return Err(StoreError::Mismatch { expected: digest, expected_size: size, received, received_size });
         }
@@ -66,20 +66,19 @@ impl<'store> Incoming<'store> {
     }
 
     fn landed(&mut self) -> Result<(), StoreError> {
-        let flushed = self.landing.flush();
-        flushed
-            .map_err(|source| write_error(&self.store.root, "written to", self.landing.get_ref().file.path(), source))
+        let flushed = self.out.flush();
+        flushed.map_err(|source| write_error(&self.store.root, "written to", self.out.get_ref().file.path(), source))
     }
 }
 
 impl Write for Incoming<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.landing.write(bytes);
+        let written = self.out.write(bytes);
         written.map_err(|source| self.named(source))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let flushed = self.landing.flush();
+        let flushed = self.out.flush();
         flushed.map_err(|source| self.named(source))
     }
 }
@@ -89,11 +88,11 @@ impl Incoming<'_> {
         if source.kind() == io::ErrorKind::Interrupted {
             return source;
         }
-        write_error(&self.store.root, "written to", self.landing.get_ref().file.path(), source).into()
+        write_error(&self.store.root, "written to", self.out.get_ref().file.path(), source).into()
     }
 }
 
-impl Write for Landing {
+impl Write for HashedFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.file.as_file_mut().write(bytes)?;
         self.hasher.update(&bytes[..count]);
@@ -106,7 +105,7 @@ impl Write for Landing {
     }
 }
 
-impl std::fmt::Debug for Landing {
+impl std::fmt::Debug for HashedFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} bytes in {}", self.size, self.file.path().display())
     }
@@ -132,7 +131,8 @@ impl Store {
         }
     }
 
-    /// Gives a whole file its blob's name. The caller has hashed what is in it.
+    /// Gives a whole file its blob's name. The caller has hashed what is in it. One that is there already stays: it is as
+    /// good, or its readers notice.
     pub(super) fn settle(&self, file: NamedTempFile, blob: Blob) -> Result<Blob, StoreError> {
         let path = self.path(blob.digest);
         let failed = |source| write_error(&self.root, "written", &path, source);
@@ -144,7 +144,7 @@ impl Store {
             file.persist(&path).map_err(|error| failed(error.error))?;
         }
         // Also for one that is there: the process that put it there may not have come so far.
-        sync_parent(&path).map_err(failed)?;
+        sync(&self.root.join(BLOBS)).map_err(failed)?;
         Ok(blob)
     }
 
@@ -153,7 +153,9 @@ impl Store {
         for path in sorted(&self.root.join("ingest"))? {
             let ours = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes()));
             // One that cannot be opened is another user's, or gone by now.
-            let Some(file) = ours.then(|| File::open(&path).ok()).flatten() else { continue };
+            let opened =
+                || OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&path).ok();
+            let Some(file) = ours.then(opened).flatten() else { continue };
             if file.try_lock().is_err() {
                 continue;
             }
@@ -181,10 +183,10 @@ pub(super) fn put(
     file.as_file().set_permissions(Permissions::from_mode(0o644)).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
     persist(file, path).map_err(failed)?;
-    sync_parent(path).map_err(failed)
+    sync(path.parent().unwrap_or(&store.root)).map_err(failed)
 }
 
 /// A rename is on the disk once its directory is.
-fn sync_parent(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+pub(super) fn sync(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::runs::newest;
-use super::{Blob, LIST_SIZE_LIMIT, Store, StoreError, layout, sorted, write_error};
+use super::{BLOBS, Blob, LIST_SIZE_LIMIT, Store, StoreError, layout, sorted, write_error};
 use crate::digest::Digest;
 
 /// An index may name indices. More levels than this are nobody's image.
@@ -153,7 +153,7 @@ impl Store {
     /// All blobs, sorted.
     pub(super) fn blobs(&self) -> Result<Vec<Blob>, StoreError> {
         let named = |path: &Path| Digest::from_hex(path.file_name()?.to_str()?).ok();
-        let paths = sorted(&self.root.join("blobs/sha256"))?;
+        let paths = sorted(&self.root.join(BLOBS))?;
         Ok(paths.iter().filter_map(|path| Some(Blob { digest: named(path)?, size: size(path) })).collect())
     }
 

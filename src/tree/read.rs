@@ -191,7 +191,7 @@ impl<R: Read> Reader<R> {
         };
         let member = match header.entry_type().as_byte() {
             b'0' => {
-                if name.ends_with(b"/") || path.is_root() {
+                if name.ends_with(b"/") {
                     return Err(refused(&name, Refusal::Name));
                 }
                 self.budget.bytes(size, &name)?;
@@ -215,6 +215,9 @@ impl<R: Read> Reader<R> {
             // One program's or another's own.
             _ => return Err(refused(&name, Refusal::Type("thing of unknown type"))),
         };
+        if path.is_root() && member != Member::Directory {
+            return Err(refused(&name, Refusal::Name));
+        }
         if !matches!(member, Member::File { .. }) && size != 0 {
             return Err(self.malformed(Defect::Content));
         }

@@ -6,6 +6,7 @@
     reason = "a test that fails panics; it reads its environment and starts processes, and says when it does not run"
 )]
 
+mod architecture;
 mod definitions;
 mod digest;
 mod gate;
@@ -15,6 +16,7 @@ mod plan;
 mod store;
 mod store_accidents;
 mod store_sweep;
+mod workflows;
 mod sysroot;
 mod tree;
 mod verdict;

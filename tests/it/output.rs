@@ -83,6 +83,7 @@ fn the_published_bytes_are_pinned() {
     insta::assert_snapshot!(output.archive().digest(), @"sha256:120648f6aad4d5162f055d8c6a137c27fee36af454fca89f01cafa7daa466550");
     insta::assert_snapshot!(String::from_utf8(read(output.list(), &store)).unwrap(), @r"
     #mtree
+    . type=dir
     ./pg-1.0.0 type=dir mode=0755
     ./pg-1.0.0/bin type=dir mode=0755
     ./pg-1.0.0/bin/postgres type=file mode=0755 size=18 sha256digest=8356ed2550b23e2f2f23f216dbe78c340651a6c34c757195a84bbb8860cfbfac
@@ -317,6 +318,26 @@ fn publishing_again_keeps_what_others_published() {
     }
     output::publish(&first, &[], dist.path(), &store).unwrap();
     assert_eq!(fs::read_to_string(dist.path().join("SHA256SUMS")).unwrap().lines().count(), 3);
+}
+
+#[test]
+fn several_publish_into_one_directory_at_once() {
+    let (_directory, store) = store();
+    let dist = tempfile::tempdir().unwrap();
+    let outputs: Vec<Output> = (0..6)
+        .map(|number| {
+            let top = format!("pg-{number}.0.0");
+            let blob = store.admit(&tar(&[(&top, Planted::Directory)])).unwrap();
+            output::collect(blob, &name(&top), EPOCH, &store).unwrap()
+        })
+        .collect();
+    std::thread::scope(|scope| {
+        for output in &outputs {
+            scope.spawn(|| output::publish(output, &[], dist.path(), &store).unwrap());
+        }
+    });
+    let sums = fs::read_to_string(dist.path().join("SHA256SUMS")).unwrap();
+    assert_eq!(sums.lines().count(), 18, "{sums}");
 }
 
 #[test]

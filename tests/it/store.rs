@@ -244,6 +244,7 @@ fn a_directory_that_holds_something_else_is_left_alone() {
     write(directory.path().join("thesis.tex"), "").unwrap();
     let error = Store::open(directory.path()).unwrap_err();
     insta::assert_snapshot!(message(directory.path(), &error), @r#"STORE is not a store: it holds "thesis.tex"; name an empty directory or a store with --store DIR"#);
+    assert_eq!(error.fault(), Fault::Use);
     assert_eq!(read_dir(directory.path()).unwrap().count(), 1);
 }
 

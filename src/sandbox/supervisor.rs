@@ -1,0 +1,568 @@
+//! pgproof's side of the box: starts the helper, listens, stores what comes out, and ends it when it has to.
+//!
+//! It returns only when nothing of the box is left: no process, mount, cgroup or directory.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io::{self, Read, Write as _};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::unistd::Pid;
+
+use super::cgroup::Cgroups;
+use super::message::{Failure, HostIds, Pin, Report, Request, Supply, Task};
+use super::scratch::Scratch;
+use super::{
+    Event, HELPER_ARGUMENT, Installed, Job, Medium, Outcome, SandboxError, StepReport, Told, Wall, doctor, system,
+};
+use crate::store::{Blob, Incoming, Store};
+use crate::variation::Axis;
+
+/// How many of the last lines a failure shows, and how much of each.
+const TAIL_LINES: usize = 40;
+const TAIL_LINE_LENGTH: usize = 500;
+
+/// What a build tree grows to, for each byte of unpacked source, and at least. PostgreSQL's takes four.
+const GROWTH: u64 = 6;
+const GROWTH_LEAST: u64 = 256 << 20;
+
+/// What has to be left for everything else on the machine.
+const SPARE_MEMORY: u64 = 512 << 20;
+
+/// The disk is looked at this often while a build writes to it, and the build ends when less than this is free.
+const DISK_INTERVAL: Duration = Duration::from_secs(1);
+const SPARE_DISK: u64 = 256 << 20;
+
+/// The first id of the range that builds are mapped to when pgproof runs as root: nobody is given ids this high.
+const FIRST_HOST_ID: u32 = 0x7000_0000;
+
+/// The largest line that the box may report.
+const REPORT_LIMIT: usize = 1 << 20;
+
+/// Asks a running build to end. Clones ask the same build.
+#[derive(Debug, Clone)]
+pub struct Cancel(Arc<EventFd>);
+
+impl Cancel {
+    /// Not asked yet.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?)))
+    }
+
+    /// Asks, from any thread.
+    pub fn cancel(&self) {
+        // It fails only when it has been asked 2^64 times.
+        self.0.write(1).ok();
+    }
+}
+
+/// What the pipes of a box gave.
+struct Heard<'store> {
+    log: Incoming<'store>,
+    logged: u64,
+    tail: Tail,
+    tree: Incoming<'store>,
+    reports: Vec<u8>,
+    walls: Vec<Wall>,
+    axes: BTreeMap<Axis, Outcome>,
+    steps: Vec<StepReport>,
+    prepared: Duration,
+    failure: Option<Failure>,
+    done: bool,
+}
+
+/// Why the box is ended before its time.
+enum Stop {
+    Timeout,
+    Endless,
+    Cancelled,
+    Disk(u64),
+    Broken(SandboxError),
+}
+
+/// Where the pieces of a job go.
+struct Place {
+    medium: Medium,
+    scratch: Option<Scratch>,
+    ids: HostIds,
+}
+
+pub(super) fn run(
+    job: &Job<'_>,
+    store: &Store,
+    events: &mut dyn FnMut(Event),
+    cancel: &Cancel,
+) -> Result<Installed, SandboxError> {
+    let started = Instant::now();
+    let place = place(job, store)?;
+    let request = request(job, &place, Task::Build)?;
+    let (mut reports, reporting) = pipe()?;
+    let (mut tree, packing) = pipe()?;
+    let (mut log, logging) = pipe()?;
+    let helper = Helper::start(&job.helper, logging)?;
+    let cgroups = Cgroups::new(helper.pid()?, job.limits);
+    helper.send(&request, job, store, vec![reporting, packing])?;
+
+    let mut heard = Heard {
+        log: store.incoming()?,
+        logged: 0,
+        tail: Tail::default(),
+        tree: store.incoming()?,
+        reports: Vec::new(),
+        walls: Vec::new(),
+        axes: BTreeMap::new(),
+        steps: Vec::new(),
+        prepared: Duration::ZERO,
+        failure: None,
+        done: false,
+    };
+    let scratch = place.scratch.as_ref().map(Scratch::path);
+    let listening = Listening { job, started, medium: place.medium, scratch };
+    let stop = listening.listen(&mut [&mut reports, &mut tree, &mut log], &mut heard, events, cancel);
+    helper.end()?;
+    let peak_memory = cgroups.peak_memory();
+    let outcomes = cgroups.outcomes.clone();
+    drop(cgroups);
+    // What was printed before the end.
+    if let Err(Stop::Broken(error)) = stop {
+        return Err(error);
+    }
+    let Heard { log, tree, tail, walls, axes, steps, prepared, failure, done, .. } = heard;
+    let log = log.commit()?;
+    match stop {
+        Err(Stop::Timeout) => return Err(SandboxError::Timeout { limit: job.limits.time, log }),
+        Err(Stop::Endless) => return Err(SandboxError::Endless { limit: job.limits.log, log }),
+        Err(Stop::Cancelled) => return Err(SandboxError::Cancelled),
+        Err(Stop::Disk(available)) => {
+            let place = store.root().display().to_string();
+            return Err(SandboxError::Space { place, needed: SPARE_DISK, available });
+        }
+        Err(Stop::Broken(error)) => return Err(error),
+        Ok(()) => {}
+    }
+    if let Some(failure) = failure {
+        return Err(explain(failure, job, log, tail));
+    }
+    if !done {
+        let last = tail.lines().pop().unwrap_or_default();
+        return Err(SandboxError::Helper { source: Told::new(format!("it ended without a word: {last}")) });
+    }
+    let tree = tree.commit()?;
+    Ok(Installed { tree, log, walls, cgroups: outcomes, axes, steps, medium: place.medium, prepared, peak_memory })
+}
+
+/// What a failure in the box means to a caller.
+fn explain(failure: Failure, job: &Job<'_>, log: Blob, tail: Tail) -> SandboxError {
+    match failure {
+        Failure::Wall(wall, source) => SandboxError::NotClosed { wall, remedy: doctor::remedy(wall), source },
+        Failure::Input(what, source) => SandboxError::Input { what, source },
+        Failure::Step { index, exit, full } => match job.plan.steps.get(index) {
+            Some(step) => SandboxError::StepFailed {
+                name: step.name.clone(),
+                exit,
+                hint: if full { " (its disk is full: raise --disk)" } else { "" },
+                log,
+                tail: tail.lines(),
+            },
+            None => SandboxError::Helper { source: Told::new(format!("step {index} failed, which the plan has not")) },
+        },
+        Failure::Output(source) => {
+            SandboxError::Output { path: format!("/pgproof/out/{}", job.plan.output), log, source }
+        }
+        Failure::Space(source) | Failure::Other(source) => SandboxError::Helper { source },
+    }
+}
+
+/// Decides where things go.
+fn place(job: &Job<'_>, store: &Store) -> Result<Place, SandboxError> {
+    let io = |action| move |source| SandboxError::Io { action, source };
+    let available = available_memory().map_err(io("read /proc/meminfo"))?;
+    let (root, build) = needs(job);
+    let medium = if available < root + SPARE_MEMORY {
+        Medium::Disk
+    } else if job.variation.on_disk || available < root + build + SPARE_MEMORY {
+        Medium::BuildOnDisk
+    } else {
+        Medium::Memory
+    };
+    let unique = std::process::id().wrapping_mul(64).wrapping_add(next());
+    let ids = host_ids(unique).map_err(io("read /proc/self/uid_map"))?;
+    if medium == Medium::Memory {
+        return Ok(Place { medium, scratch: None, ids });
+    }
+    let needed = SPARE_DISK + build + if medium == Medium::Disk { root } else { 0 };
+    let free = free_disk(store.root()).map_err(io("ask how much disk is free"))?;
+    if free < needed {
+        return Err(SandboxError::Space { place: store.root().display().to_string(), needed, available: free });
+    }
+    let name = format!("{}-{unique}", std::process::id());
+    let scratch =
+        Scratch::new(&store.root().join("scratch"), &name, ids).map_err(io("make a scratch directory in the store"))?;
+    Ok(Place { medium, scratch: Some(scratch), ids })
+}
+
+/// How many bytes the root file system takes, and the build.
+fn needs(job: &Job<'_>) -> (u64, u64) {
+    let mut root = job.rootfs.size() + job.rootfs.size() / 16;
+    let mut build = 0;
+    for (input, blob) in &job.inputs {
+        match &input.unpack {
+            None => root += blob.size(),
+            // Compressed sources shrink to a sixth or so.
+            Some(unpack) if unpack.tar_digest != Some(blob.digest()) => build += blob.size() * 6 * GROWTH,
+            Some(_) => build += blob.size() * GROWTH,
+        }
+    }
+    (root, build.max(GROWTH_LEAST).min(job.limits.disk))
+}
+
+/// A number that no other call in this process gets.
+fn next() -> u32 {
+    static COUNTER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    COUNTER.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 64
+}
+
+/// The ids outside that the build's are mapped to: the caller's own; for root ones that nobody has.
+fn host_ids(unique: u32) -> io::Result<HostIds> {
+    let user = nix::unistd::geteuid();
+    if !user.is_root() {
+        return Ok(HostIds { user: user.as_raw(), group: nix::unistd::getegid().as_raw() });
+    }
+    Ok(HostIds { user: host_id("/proc/self/uid_map", unique)?, group: host_id("/proc/self/gid_map", unique)? })
+}
+
+/// An id of the range for builds; where root has not been given that range itself, the highest that it has.
+fn host_id(map: &str, unique: u32) -> io::Result<u32> {
+    let wanted = FIRST_HOST_ID + unique % 0x0fff_0000;
+    let mut highest = 0;
+    for line in std::fs::read_to_string(map)?.lines() {
+        let numbers: Vec<u32> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        if let [inside, _, count] = numbers[..]
+            && let Some(more) = count.checked_sub(1)
+        {
+            let last = inside.saturating_add(more);
+            if (inside..=last).contains(&wanted) {
+                return Ok(wanted);
+            }
+            highest = highest.max(last);
+        }
+    }
+    Ok(highest)
+}
+
+fn available_memory() -> io::Result<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo")?;
+    let kib = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:")?.split_whitespace().next()?.parse::<u64>().ok());
+    kib.map(|kib| kib * 1024).ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "MemAvailable"))
+}
+
+fn free_disk(path: &Path) -> io::Result<u64> {
+    let status = nix::sys::statvfs::statvfs(path)?;
+    Ok(status.blocks_available() * status.fragment_size())
+}
+
+fn request(job: &Job<'_>, place: &Place, task: Task) -> Result<Request, SandboxError> {
+    let pin = |blob: &Blob| Pin { digest: blob.digest(), size: blob.size() };
+    let mut inputs = Vec::new();
+    for (input, (given, blob)) in job.plan.inputs.iter().zip(&job.inputs) {
+        let decompressed = input.unpack.as_ref().is_some_and(|unpack| unpack.tar_digest == Some(blob.digest()));
+        if *given != input || !(decompressed || blob.digest() == input.digest) {
+            return Err(SandboxError::Inputs { name: input.name.clone() });
+        }
+        let (name, unpack) = (input.name.clone(), input.unpack.clone());
+        inputs.push(Supply { name, pin: pin(blob), unpack, decompressed });
+    }
+    if let Some(input) = job.plan.inputs.get(inputs.len()) {
+        return Err(SandboxError::Inputs { name: input.name.clone() });
+    }
+    Ok(Request {
+        task,
+        name: job.plan.name.clone(),
+        variation: job.variation.clone(),
+        environment: job.plan.environment.clone(),
+        steps: job.plan.steps.clone(),
+        epoch: job.plan.source_date_epoch,
+        output: job.plan.output.clone(),
+        rootfs: pin(&job.rootfs),
+        inputs,
+        limits: job.limits,
+        medium: place.medium,
+        scratch: place.scratch.as_ref().map(|scratch| scratch.path().to_owned()),
+        ids: place.ids,
+        keep: false,
+    })
+}
+
+/// The helper process; dropping it ends it and all of the box.
+struct Helper {
+    child: Child,
+    socket: Option<UnixStream>,
+}
+
+impl Helper {
+    /// Starts the helper; what it and the steps print goes to `log`.
+    fn start(program: &Path, log: OwnedFd) -> Result<Self, SandboxError> {
+        let io = |source| SandboxError::Io { action: "start its helper", source };
+        let (socket, theirs) = UnixStream::pair().map_err(io)?;
+        let also = log.try_clone().map_err(io)?;
+        #[expect(clippy::disallowed_methods, reason = "this is the sandbox")]
+        let child = std::process::Command::new(program)
+            // The box sees this name, and need not see where pgproof lies on the host.
+            .arg0("pgproof")
+            .arg(HELPER_ARGUMENT)
+            .env_clear()
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::from(log))
+            .stderr(Stdio::from(also))
+            // Ctrl-C in a terminal is for pgproof to hear.
+            .process_group(0)
+            .spawn()
+            .map_err(io)?;
+        Ok(Self { child, socket: Some(socket) })
+    }
+
+    fn pid(&self) -> Result<Pid, SandboxError> {
+        let number = i32::try_from(self.child.id()).map_err(io::Error::other);
+        number.map(Pid::from_raw).map_err(|source| SandboxError::Io { action: "start its helper", source })
+    }
+
+    /// Sends the request and the descriptors in the order that [`super::message`] tells.
+    fn send(&self, request: &Request, job: &Job<'_>, store: &Store, pipes: Vec<OwnedFd>) -> Result<(), SandboxError> {
+        let Some(socket) = &self.socket else { return Ok(()) };
+        let io = |source| SandboxError::Io { action: "talk to its helper", source };
+        request.send(socket).map_err(io)?;
+        for pipe in pipes {
+            system::send_fd(socket, pipe.as_raw_fd()).map_err(io)?;
+        }
+        for blob in std::iter::once(&job.rootfs).chain(job.inputs.iter().map(|(_, blob)| blob)) {
+            system::send_fd(socket, store.file(*blob)?.as_raw_fd()).map_err(io)?;
+        }
+        Ok(())
+    }
+
+    /// Has the box end, if it has not, and waits until it has.
+    fn end(mut self) -> Result<(), SandboxError> {
+        self.finish().map_err(|source| SandboxError::Io { action: "end its helper", source })
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        // The helper takes this for the wish that it end.
+        self.socket = None;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        // After `end` this does nothing. On the way out of an error there is nobody to tell.
+        self.finish().ok();
+    }
+}
+
+fn pipe() -> Result<(File, OwnedFd), SandboxError> {
+    let (from, to) = nix::unistd::pipe2(OFlag::O_CLOEXEC)
+        .map_err(|errno| SandboxError::Io { action: "make a pipe", source: errno.into() })?;
+    // A compiler that waits for its warnings to be read does not compile; what is not granted is done without.
+    nix::fcntl::fcntl(&to, nix::fcntl::FcntlArg::F_SETPIPE_SZ(1 << 20)).ok();
+    Ok((from.into(), to))
+}
+
+struct Listening<'a> {
+    job: &'a Job<'a>,
+    started: Instant,
+    medium: Medium,
+    scratch: Option<&'a Path>,
+}
+
+impl Listening<'_> {
+    /// Reads the three pipes until all are closed, which is when nothing of the box is left.
+    fn listen(
+        &self,
+        pipes: &mut [&mut File; 3],
+        heard: &mut Heard<'_>,
+        events: &mut dyn FnMut(Event),
+        cancel: &Cancel,
+    ) -> Result<(), Stop> {
+        let mut open = [true; 3];
+        let mut buffer = vec![0; 256 << 10];
+        let mut deadline = None;
+        while open.contains(&true) {
+            let ready = {
+                let mut fds: Vec<PollFd<'_>> = std::iter::once(cancel.0.as_fd())
+                    .chain(pipes.iter().zip(open).filter(|(_, open)| *open).map(|(pipe, _)| pipe.as_fd()))
+                    .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+                    .collect();
+                match poll(&mut fds, self.patience(deadline)) {
+                    Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+                    Err(errno) => {
+                        return Err(Stop::Broken(SandboxError::Io { action: "wait", source: errno.into() }));
+                    }
+                }
+                fds.iter().map(|fd| fd.any() == Some(true)).collect::<Vec<_>>()
+            };
+            if ready[0] {
+                return Err(Stop::Cancelled);
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Err(Stop::Timeout);
+            }
+            self.check_disk()?;
+            let mut readiness = ready[1..].iter();
+            for index in 0..3 {
+                if !open[index] || readiness.next() != Some(&true) {
+                    continue;
+                }
+                let count = pipes[index]
+                    .read(&mut buffer)
+                    .map_err(|source| Stop::Broken(SandboxError::Io { action: "read from the box", source }))?;
+                if count == 0 {
+                    open[index] = false;
+                    continue;
+                }
+                self.take(index, &buffer[..count], heard, events)?;
+                if deadline.is_none() && heard.prepared > Duration::ZERO {
+                    deadline = Instant::now().checked_add(self.job.limits.time);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn patience(&self, deadline: Option<Instant>) -> PollTimeout {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let interval = self.scratch.map(|_| DISK_INTERVAL);
+        match left.into_iter().chain(interval).min() {
+            // A millisecond more, so that the deadline has passed when the time is over.
+            Some(time) => PollTimeout::try_from(time + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX),
+            None => PollTimeout::NONE,
+        }
+    }
+
+    fn check_disk(&self) -> Result<(), Stop> {
+        match self.scratch.map(free_disk) {
+            Some(Ok(free)) if free < SPARE_DISK => Err(Stop::Disk(free)),
+            _ => Ok(()),
+        }
+    }
+
+    fn take(
+        &self,
+        pipe: usize,
+        bytes: &[u8],
+        heard: &mut Heard<'_>,
+        events: &mut dyn FnMut(Event),
+    ) -> Result<(), Stop> {
+        let store = |source| Stop::Broken(SandboxError::Io { action: "write to the store", source });
+        match pipe {
+            0 => {
+                heard.reports.extend_from_slice(bytes);
+                self.reports(heard, events)
+            }
+            1 => heard.tree.write_all(bytes).map_err(store),
+            _ => {
+                let left = usize::try_from(self.job.limits.log - heard.logged).unwrap_or(usize::MAX);
+                let kept = &bytes[..bytes.len().min(left)];
+                heard.log.write_all(kept).map_err(store)?;
+                heard.logged += kept.len() as u64;
+                heard.tail.push(kept);
+                events(Event::Output(kept.to_vec()));
+                if kept.len() < bytes.len() { Err(Stop::Endless) } else { Ok(()) }
+            }
+        }
+    }
+
+    fn reports(&self, heard: &mut Heard<'_>, events: &mut dyn FnMut(Event)) -> Result<(), Stop> {
+        let broken = |source| Stop::Broken(SandboxError::Io { action: "understand the box", source });
+        while let Some(end) = heard.reports.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = heard.reports.drain(..=end).collect();
+            let report = serde_json::from_slice(&line).map_err(|error| broken(error.into()))?;
+            self.report(report, heard, events);
+        }
+        if heard.reports.len() > REPORT_LIMIT {
+            return Err(broken(io::ErrorKind::FileTooLarge.into()));
+        }
+        Ok(())
+    }
+
+    fn report(&self, report: Report, heard: &mut Heard<'_>, events: &mut dyn FnMut(Event)) {
+        let total = self.job.plan.steps.len();
+        match report {
+            Report::Prepared => {
+                heard.prepared = self.started.elapsed();
+                events(Event::Prepared { elapsed: heard.prepared, medium: self.medium });
+            }
+            Report::Walls(walls) => heard.walls = walls,
+            Report::Axis(axis, outcome) => {
+                heard.axes.insert(axis, outcome);
+            }
+            Report::Started(index) => {
+                if let Some(step) = self.job.plan.steps.get(index) {
+                    events(Event::StepStarted { index, total, name: step.name.clone() });
+                }
+            }
+            Report::Finished(index, report) => {
+                heard.steps.push(report.clone());
+                events(Event::StepFinished { index, total, report });
+            }
+            Report::Packing => events(Event::Packing),
+            Report::Left(_) => {}
+            Report::Done => heard.done = true,
+            Report::Failed(failure) => heard.failure = Some(failure),
+        }
+    }
+}
+
+/// The last lines of a stream.
+#[derive(Default)]
+struct Tail {
+    lines: VecDeque<Vec<u8>>,
+    current: Vec<u8>,
+}
+
+impl Tail {
+    fn push(&mut self, bytes: &[u8]) {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let (text, ended) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
+            let room = TAIL_LINE_LENGTH.saturating_sub(self.current.len());
+            self.current.extend_from_slice(&text[..text.len().min(room)]);
+            if ended {
+                self.lines.push_back(std::mem::take(&mut self.current));
+                if self.lines.len() > TAIL_LINES {
+                    self.lines.pop_front();
+                }
+            }
+        }
+    }
+
+    /// The lines, without what would do something to a terminal.
+    fn lines(mut self) -> Vec<String> {
+        if !self.current.is_empty() {
+            self.lines.push_back(self.current);
+        }
+        let harmless = |character: char| match character {
+            '\t' => ' ',
+            control if control.is_control() => '\u{fffd}',
+            // Characters that turn the direction of writing show other words than there are.
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+            plain => plain,
+        };
+        let skipped = self.lines.len().saturating_sub(TAIL_LINES);
+        self.lines
+            .iter()
+            .skip(skipped)
+            .map(|line| String::from_utf8_lossy(line).chars().map(harmless).collect())
+            .collect()
+    }
+}
