@@ -44,7 +44,7 @@ impl<'store> Incoming<'store> {
 
     /// How many bytes were written so far.
     pub fn size(&self) -> u64 {
-        self.landing.get_ref().size + self.landing.buffer().len() as u64
+        self.out.get_ref().size + self.out.buffer().len() as u64
     }
 
     /// Keeps what was written, under its digest.
