@@ -7,6 +7,9 @@
 //!
 //! The members, their order and their sizes are fixed, so the format is read strictly rather than by a general `ar`
 //! library: another member, another order or a byte too many is refused, where dpkg and `ar` disagree about what it means.
+//!
+//! [`crate::compression`] reads streams one after the other as if they were one, with up to 128 MiB of memory. Here a member
+//! is one stream that ends where the member ends, and several are decompressed at once, within pgproof's 100 MiB.
 
 use std::io::{self, BufRead, Read};
 

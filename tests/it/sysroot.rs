@@ -160,7 +160,7 @@ fn packages_become_one_normalised_layer() {
     // The format: whoever changes it makes every pin in the world worthless.
     assert_eq!(
         rootfs.manifest().to_string(),
-        "sha256:77eb1f07c28f51ce538903477ec1697d31f8d9dabfcc885b08539ac7a8499b3e"
+        "sha256:8762fac92371cff65624dc746312c2a97b7a1aed736a176e9063412afe8986ee"
     );
 }
 
@@ -173,9 +173,9 @@ fn the_image_is_an_oci_image() {
         text
     };
     let manifest = read(rootfs.manifest());
-    insta::assert_snapshot!(manifest, @r#"{"config":{"digest":"sha256:03dcb338bde01e9e116b2d78a436113c3629f0f839693d85ef4e42cfebfd1b9c","mediaType":"application/vnd.oci.image.config.v1+json","size":196},"layers":[{"digest":"sha256:1df47d575277d235d8fa6cb1a537b5e5488fb6d4490577cd6e60c075e7fa9375","mediaType":"application/vnd.oci.image.layer.v1.tar","size":22528}],"mediaType":"application/vnd.oci.image.manifest.v1+json","schemaVersion":2}"#);
+    insta::assert_snapshot!(manifest, @r#"{"config":{"digest":"sha256:ead37d6073498fbc6938161cdac721d0abdd9c463165f018ec4cd416485f8671","mediaType":"application/vnd.oci.image.config.v1+json","size":196},"layers":[{"digest":"sha256:419f1a619c5c2afb5cb7dcbb0b10346a27cfa008a20360fbd6f7da7505e5c45f","mediaType":"application/vnd.oci.image.layer.v1.tar","size":22528}],"mediaType":"application/vnd.oci.image.manifest.v1+json","schemaVersion":2}"#);
     let parsed: serde_json::Value = serde_json::from_str(&manifest).unwrap();
-    insta::assert_snapshot!(read(parsed["config"]["digest"].as_str().unwrap().parse().unwrap()), @r#"{"architecture":"amd64","config":{},"created":"2026-07-11T10:16:37Z","os":"linux","rootfs":{"diff_ids":["sha256:1df47d575277d235d8fa6cb1a537b5e5488fb6d4490577cd6e60c075e7fa9375"],"type":"layers"}}"#);
+    insta::assert_snapshot!(read(parsed["config"]["digest"].as_str().unwrap().parse().unwrap()), @r#"{"architecture":"amd64","config":{},"created":"2026-07-11T10:16:37Z","os":"linux","rootfs":{"diff_ids":["sha256:419f1a619c5c2afb5cb7dcbb0b10346a27cfa008a20360fbd6f7da7505e5c45f"],"type":"layers"}}"#);
     assert_eq!(store.tagged(&debian::NAME.parse().unwrap()).unwrap(), store.find(rootfs.manifest()).unwrap());
     assert_eq!(sysroot::find(&store, rootfs.manifest()).unwrap(), rootfs);
 }
@@ -493,9 +493,9 @@ fn an_image_that_cannot_be_a_root_file_system_is_refused() {
     the image MANIFEST cannot be a root file system
       because its manifest has digests that are not SHA-256
     the image MANIFEST cannot be a root file system
-      because its layer sha256:1df47d575277d235d8fa6cb1a537b5e5488fb6d4490577cd6e60c075e7fa9375 has 22528 bytes in the store, its manifest says 1
+      because its layer sha256:419f1a619c5c2afb5cb7dcbb0b10346a27cfa008a20360fbd6f7da7505e5c45f has 22528 bytes in the store, its manifest says 1
     the image MANIFEST cannot be a root file system
-      because its layer sha256:03dcb338bde01e9e116b2d78a436113c3629f0f839693d85ef4e42cfebfd1b9c has 196 bytes in the store, its manifest says 22528
+      because its layer sha256:ead37d6073498fbc6938161cdac721d0abdd9c463165f018ec4cd416485f8671 has 196 bytes in the store, its manifest says 22528
     the image MANIFEST is not in the store STORE as a whole
     the image MANIFEST cannot be a root file system
       because its configuration is malformed

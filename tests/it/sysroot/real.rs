@@ -1,28 +1,15 @@
 //! The committed sysroot.
 
+use std::path::Path;
 use std::process::Command;
 
 use pgproof::definitions::Definitions;
-use pgproof::store::Store;
+use pgproof::fetch::{Limits, Mirrors, Network, SNAPSHOT, fetch, of_host};
 use pgproof::sysroot;
 
 use super::{compose, debian, shell};
 use crate::gate::{Need, open};
 use crate::store::new;
-
-/// Brings the locked packages from the mirrors that this host is configured with.
-fn fetch(lockfile: &pgproof::lockfile::Lockfile, store: &Store) {
-    let directory = tempfile::tempdir().unwrap();
-    let packages = lockfile.packages.iter().map(|package| {
-        let architecture = if package.architecture.as_str() == "all" { "" } else { ":amd64" };
-        format!("{}{architecture}={}", package.name, package.version)
-    });
-    let status = Command::new("apt-get").arg("download").args(packages).current_dir(directory.path()).status().unwrap();
-    assert!(status.success());
-    for entry in std::fs::read_dir(directory.path()).unwrap() {
-        store.admit(&std::fs::read(entry.unwrap().path()).unwrap()).unwrap();
-    }
-}
 
 #[test]
 fn the_committed_sysroot_composes_to_its_pin() {
@@ -33,7 +20,9 @@ fn the_committed_sysroot_composes_to_its_pin() {
     let lockfile = Definitions::BuiltIn.lockfile(&name).unwrap();
     let definition = Definitions::BuiltIn.definition(&name).unwrap().compose.unwrap();
     let (_directory, store) = new();
-    fetch(&lockfile, &store);
+    let mirrors = Mirrors::new(of_host(Path::new("/etc/apt")), SNAPSHOT.parse().unwrap());
+    let network = Network::new(mirrors, Limits::default());
+    fetch(&lockfile.package_pins(), &store, Some(&network), &()).unwrap();
     let rootfs = sysroot::compose(&definition, &lockfile, &store, &|_| {}).unwrap();
     assert_eq!(rootfs.manifest(), definition.manifest);
     assert_eq!(rootfs.target(), definition.target);
