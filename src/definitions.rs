@@ -4,6 +4,8 @@
 //! directory takes their place as a whole when one is named; the two are never mixed.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -122,6 +124,23 @@ pub enum DefinitionsError {
         /// Why.
         source: std::io::Error,
     },
+    /// The files of the binary cannot be changed.
+    #[error("the definitions are those that pgproof was built with: name a directory with --definitions DIR")]
+    BuiltIn,
+    /// There is no line for the pin.
+    #[error("{path} does not have exactly one line manifest = \"…\"")]
+    NoPin {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file cannot be written.
+    #[error("{path} cannot be written")]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A file is larger than any definition.
     #[error("{path} is larger than {SIZE_LIMIT} bytes")]
     TooLarge {
@@ -208,6 +227,22 @@ impl Definitions {
     pub fn lockfile(&self, name: &Name) -> Result<Lockfile, DefinitionsError> {
         let (path, text) = self.text("lockfiles", name, "lock")?;
         Ok(Lockfile::parse(&path.display().to_string(), &text)?)
+    }
+
+    /// Writes `manifest` into `sysroots/<name>.toml` as the pin, and leaves the rest of the file as people wrote it.
+    pub fn pin(&self, name: &Name, manifest: Digest) -> Result<(), DefinitionsError> {
+        let (path, text) = self.text("sysroots", name, "toml")?;
+        let Self::Directory(root) = self else { return Err(DefinitionsError::BuiltIn) };
+        let is_pin = |line: &&str| line.trim_start().starts_with("manifest = \"");
+        let mut pins = text.lines().filter(is_pin);
+        let (Some(pin), None) = (pins.next(), pins.next()) else { return Err(DefinitionsError::NoPin { path }) };
+        let path = root.join(path);
+        let failed = |source| DefinitionsError::Unwritable { path: path.clone(), source };
+        let mut file = tempfile::NamedTempFile::new_in(root.join("sysroots")).map_err(failed)?;
+        file.write_all(text.replacen(pin, &format!("manifest = \"{manifest}\""), 1).as_bytes()).map_err(failed)?;
+        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).map_err(failed)?;
+        file.persist(&path).map_err(|error| failed(error.error))?;
+        Ok(())
     }
 
     /// The names of the files in `folder` that end in `.extension`, sorted.

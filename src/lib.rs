@@ -19,3 +19,198 @@ pub mod variation;
 pub mod sandbox;
 pub mod output;
 pub mod verdict;
+pub mod rebuild;
+
+use crate::digest::Digest;
+use crate::fetch::FetchError;
+use crate::inputs::InputsError;
+use crate::lock::LockError;
+use crate::lockfile::Name;
+use crate::output::OutputError;
+use crate::store::StoreError;
+use crate::sysroot::SysrootError;
+use crate::tree::TreeError;
+use crate::variation::Label;
+
+/// Why a command has no result, by stage.
+#[derive(Debug, thiserror::Error)]
+#[must_use]
+pub enum Error {
+    /// What was asked for is not a thing that can be built.
+    #[error("wrong use")]
+    Target(#[from] target::TargetError),
+    /// A name is none.
+    #[error("wrong use")]
+    Name(#[from] lockfile::OriginError),
+    /// A lockfile is malformed, or does not have what was asked for.
+    #[error("cannot use the lockfile")]
+    Lockfile(#[from] lockfile::LockfileError),
+    /// A definition is malformed or missing.
+    #[error("cannot use the definitions")]
+    Definitions(#[from] definitions::DefinitionsError),
+    /// The store failed.
+    #[error("cannot use the store")]
+    Store(#[from] StoreError),
+    /// A mirror of the host's configuration cannot be used.
+    #[error("cannot use this host's mirrors")]
+    Mirrors(#[from] fetch::MirrorError),
+    /// Inputs could not be had.
+    #[error("cannot fetch")]
+    Fetch(#[from] FetchError),
+    /// A definition cannot be resolved.
+    #[error("cannot lock")]
+    Lock(#[from] LockError),
+    /// The root file system cannot be composed.
+    #[error("cannot compose the root file system")]
+    Sysroot(#[from] SysrootError),
+    /// The plan is malformed.
+    #[error("cannot use the plan")]
+    Plan(#[from] plan::PlanError),
+    /// PostgreSQL's recipe does not know it.
+    #[error("cannot plan")]
+    Recipe(#[from] plan::postgresql::RecipeError),
+    /// The plan's inputs are not there.
+    #[error("cannot bring the inputs together")]
+    Inputs(#[from] InputsError),
+    /// The plan wants a root file system that nobody here can make.
+    #[error(
+        "the plan's sysroot {name} has the manifest {wanted}, which is not in the store, and sysroots/{name}.toml pins {pinned}"
+    )]
+    ForeignSysroot {
+        /// Its name.
+        name: Name,
+        /// What the plan pins.
+        wanted: Digest,
+        /// What the definition pins.
+        pinned: Digest,
+    },
+    /// There was no build.
+    #[error("there is no {label} build")]
+    Build {
+        /// Which of the two.
+        label: Label,
+        /// Why.
+        source: sandbox::SandboxError,
+    },
+    /// The box cannot be looked at from outside.
+    #[error("cannot set up the box")]
+    Sandbox(#[from] sandbox::SandboxError),
+    /// What was built is no archive.
+    #[error("cannot make the archive")]
+    Output(#[from] OutputError),
+    /// A tree cannot be read or unpacked.
+    #[error("cannot use the tree")]
+    Tree(#[from] TreeError),
+}
+
+/// What kind of trouble an [`Error`] is; each has its own exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// The command asked for something that there is not.
+    Use,
+    /// An input failed verification.
+    Input,
+    /// The sandbox cannot be closed here.
+    Sandbox,
+    /// The build itself failed.
+    Build,
+    /// Network or disk: nothing was decided.
+    Passing,
+    /// Somebody stopped it.
+    Cancelled,
+}
+
+impl Error {
+    /// What kind of trouble it is.
+    pub fn trouble(&self) -> Trouble {
+        // Wherever the store is involved, it knows best: a damaged blob and a full disk look the same from here.
+        if let Some(error) = StoreError::find(self) {
+            return of_store(error);
+        }
+        match self {
+            Self::Target(_)
+            | Self::Name(_)
+            | Self::Recipe(_)
+            | Self::Mirrors(_)
+            | Self::ForeignSysroot { .. }
+            | Self::Lockfile(_)
+            | Self::Definitions(_)
+            | Self::Plan(_) => Trouble::Use,
+            Self::Store(error) => of_store(error),
+            Self::Fetch(error) => of_fetch(error),
+            Self::Inputs(error) => match error {
+                InputsError::Definitions(_) => Trouble::Use,
+                InputsError::Fetch(error) => of_fetch(error),
+                InputsError::Store(error) => of_store(error),
+                InputsError::Compression { .. } | InputsError::Bomb { .. } | InputsError::Tar { .. } => Trouble::Input,
+            },
+            Self::Lock(error) => of_lock(error),
+            Self::Sysroot(error) => of_sysroot(error),
+            Self::Sandbox(source) | Self::Build { source, .. } => match source.class() {
+                sandbox::Class::Input => Trouble::Input,
+                sandbox::Class::NotClosed => Trouble::Sandbox,
+                sandbox::Class::Build => Trouble::Build,
+                sandbox::Class::Trouble => Trouble::Passing,
+                sandbox::Class::Cancelled => Trouble::Cancelled,
+            },
+            Self::Output(error) => match error {
+                // The tree is the build's, and pgproof wrote its tar: what breaks the contract is the build.
+                OutputError::Contract { .. } | OutputError::Tree { .. } => Trouble::Build,
+                OutputError::Sums { .. } => Trouble::Use,
+                OutputError::Store { .. } | OutputError::Compress { .. } | OutputError::Publish { .. } => {
+                    Trouble::Passing
+                }
+            },
+            Self::Tree(error) => match error {
+                TreeError::Malformed { .. } | TreeError::Refused { .. } | TreeError::TooMuch { .. } => Trouble::Input,
+                TreeError::Read { .. } | TreeError::Write { .. } | TreeError::Io { .. } => Trouble::Passing,
+            },
+        }
+    }
+}
+
+fn of_store(error: &StoreError) -> Trouble {
+    match error.fault() {
+        store::Fault::Content => Trouble::Input,
+        store::Fault::Disk => Trouble::Passing,
+        store::Fault::Use => Trouble::Use,
+    }
+}
+
+fn of_fetch(error: &FetchError) -> Trouble {
+    if error.is_unverified() { Trouble::Input } else { Trouble::Passing }
+}
+
+fn of_lock(error: &LockError) -> Trouble {
+    match error {
+        LockError::Network { .. } | LockError::Store(_) => Trouble::Passing,
+        LockError::Definitions(_)
+        | LockError::Indices { .. }
+        | LockError::NoIndex { .. }
+        | LockError::Resolve(_)
+        | LockError::Path(_) => Trouble::Use,
+        LockError::Keyring { .. }
+        | LockError::NotText { .. }
+        | LockError::Signature { .. }
+        | LockError::Release { .. }
+        | LockError::Expired { .. }
+        | LockError::Future { .. }
+        | LockError::Older { .. }
+        | LockError::TooLarge { .. }
+        | LockError::Compression { .. }
+        | LockError::Tar { .. }
+        | LockError::Packages { .. }
+        | LockError::Sources { .. } => Trouble::Input,
+    }
+}
+
+fn of_sysroot(error: &SysrootError) -> Trouble {
+    match error {
+        SysrootError::NotFetched { .. } | SysrootError::Store { .. } | SysrootError::Missing { .. } => Trouble::Passing,
+        SysrootError::Selection { .. }
+        | SysrootError::Declared { .. }
+        | SysrootError::Date { .. }
+        | SysrootError::Target { .. } => Trouble::Use,
+        SysrootError::Layer { .. } | SysrootError::Image { .. } | SysrootError::Pin { .. } => Trouble::Input,
+    }
+}

@@ -59,7 +59,7 @@ mod system;
 
 pub use doctor::{Finding, Standing, diagnose};
 pub use helper::{HELPER_ARGUMENT, helper_main, is_helper};
-pub use supervisor::Cancel;
+pub use supervisor::{Cancel, available_memory};
 
 /// A build to run.
 #[derive(Debug)]
@@ -392,6 +392,24 @@ pub fn run(
 }
 
 impl SandboxError {
+    /// What the steps printed until then.
+    pub fn log(&self) -> Option<Blob> {
+        match self {
+            Self::StepFailed { log, .. }
+            | Self::Timeout { log, .. }
+            | Self::Endless { log, .. }
+            | Self::Output { log, .. } => Some(*log),
+            Self::NotClosed { .. }
+            | Self::Input { .. }
+            | Self::Inputs { .. }
+            | Self::Space { .. }
+            | Self::Cancelled
+            | Self::Io { .. }
+            | Self::Helper { .. }
+            | Self::Store(_) => None,
+        }
+    }
+
     /// What kind of trouble it is.
     pub fn class(&self) -> Class {
         match self {

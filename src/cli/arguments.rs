@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
+use pgproof::fetch::Mirror;
 use pgproof::lockfile::Name;
 use pgproof::target::{Triple, Version};
 use pgproof::variation::Axis;
-use url::Url;
 
 /// Builds PostgreSQL in a sealed box from inputs pinned by digest, twice, under different conditions, and shows that both
 /// came out the same byte for byte.
@@ -32,7 +32,7 @@ Exit codes:
 
 #[derive(Debug, Args)]
 pub(crate) struct Global {
-    /// Where fetched and built bytes are kept [default: $XDG_CACHE_HOME/pgproof]
+    /// Where fetched and built bytes are kept [default: pgproof in the user's cache directory]
     #[arg(long, global = true, value_name = "DIR", env = "PGPROOF_STORE", value_hint = ValueHint::DirPath)]
     pub(crate) store: Option<PathBuf>,
 
@@ -46,7 +46,7 @@ pub(crate) struct Global {
 
     /// A mirror of Debian's archive to try before those this host's apt is configured with; repeatable
     #[arg(long = "mirror", global = true, value_name = "URL", env = "PGPROOF_MIRROR", value_delimiter = ',')]
-    pub(crate) mirrors: Vec<Url>,
+    pub(crate) mirrors: Vec<Mirror>,
 
     /// Print the result as JSON on standard output, and nothing else
     #[arg(long, global = true)]
@@ -69,8 +69,6 @@ pub(crate) enum Command {
     Plan(PlanCommand),
     /// Pack an installed tree as a build's output: what another runtime left in an exported bundle
     Pack(Pack),
-    /// Open a prompt in the sealed box, sources unpacked
-    Shell(ShellCommand),
     /// Show what earlier builds printed
     Log(Log),
     /// Resolve sysroots/*.toml into lockfiles/*.lock
@@ -119,6 +117,12 @@ pub(crate) struct Limits {
     /// Use at most this many processors [default: all]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) cpus: Option<u16>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { timeout_s: 7200, cpus: None }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -179,10 +183,6 @@ pub(crate) struct PlanCommand {
     /// Print the inputs' origins too, so that the plan can be built with an empty store
     #[arg(long)]
     pub(crate) origins: bool,
-
-    /// Write a standard OCI runtime bundle, for runc or crun to execute
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) oci_bundle: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -197,12 +197,6 @@ pub(crate) struct Pack {
     /// Where the archive and its digests go
     #[arg(long, value_name = "DIR", default_value = "dist", value_hint = ValueHint::DirPath)]
     pub(crate) out: PathBuf,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ShellCommand {
-    #[command(flatten)]
-    pub(crate) subject: Subject,
 }
 
 #[derive(Debug, Args)]

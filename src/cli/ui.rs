@@ -95,6 +95,13 @@ impl Activity<'_> {
         }
     }
 
+    /// Something that had `from` bytes has `to` now.
+    pub(crate) fn moved(&self, from: u64, to: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_position((bar.position() + to).saturating_sub(from));
+        }
+    }
+
     /// What is going on now; a line of its own where there are no bars.
     pub(crate) fn now(&self, what: &str) {
         match &self.bar {
@@ -140,5 +147,7 @@ pub(crate) fn bytes(count: u64) -> String {
 
 /// `text` without what a terminal would obey.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() && character != '\n' { '\u{fffd}' } else { character }).collect()
+    text.chars()
+        .map(|character| if character.is_control() && character != '\n' { '\u{fffd}' } else { character })
+        .collect()
 }

@@ -259,7 +259,8 @@ fn host_id(map: &str, unique: u32) -> io::Result<u32> {
     Ok(highest)
 }
 
-fn available_memory() -> io::Result<u64> {
+/// How many bytes of memory this machine could give without swapping, as the kernel estimates it.
+pub fn available_memory() -> io::Result<u64> {
     let text = std::fs::read_to_string("/proc/meminfo")?;
     let kib = text
         .lines()

@@ -1,0 +1,434 @@
+//! The commands that build, and those that stop before: `rebuild`, `build`, `fetch`, `plan`, `pack` and `shell`.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use pgproof::Error;
+use pgproof::definitions::Compose;
+use pgproof::fetch::{self, Tried};
+use pgproof::lockfile::{Lockfile, Pin};
+use pgproof::output::{self, Companion, Output};
+use pgproof::plan::Plan;
+use pgproof::rebuild::{Built, Observer, Order, Ready, Workshop};
+use pgproof::sandbox::{self, Cancel, Event};
+use pgproof::store::{Outcome, Record, Store};
+use pgproof::sysroot::Rootfs;
+use pgproof::target::{Target, Triple};
+use pgproof::tree;
+use pgproof::variation::{Axis, Label, Variation};
+use pgproof::verdict::Verdict;
+use serde_json::json;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::arguments::{Build, Fetch, Limits, Pack, PlanCommand, Rebuild, Subject};
+use super::failure::{DIFFERENT, Failure};
+use super::ui::{Activity, Ui, bytes, duration};
+use super::{Answer, Session, report, this_program};
+
+/// What a build may print, in bytes: PostgreSQL prints 4 MB.
+const LOG_LIMIT: u64 = 256 << 20;
+
+/// How many processes a build may have at once.
+const PROCESS_LIMIT: u64 = 4096;
+
+/// What a build may write, in bytes: PostgreSQL writes 1 GB.
+const DISK_LIMIT: u64 = 32 << 30;
+
+/// `pgproof rebuild --compare`
+pub(super) fn rebuild(session: &Session, request: &Rebuild) -> Result<Answer, Failure> {
+    let bench = Bench::new(session)?;
+    let workshop = bench.workshop(session, &request.limits);
+    let ready = prepare(&workshop, &request.subject)?;
+    let order = if request.sequential {
+        Order::InTurn
+    } else {
+        Order::for_memory(sandbox::available_memory().map_err(Failure::Memory)?)
+    };
+    let axes = axes(request);
+    let started = now();
+    let rebuilt = workshop.rebuild(&ready, &axes, order);
+    let rebuilt = match rebuilt {
+        Ok(rebuilt) => rebuilt,
+        Err(error) => {
+            record_failure(&bench.store, &ready.plan, started, &error)?;
+            return Err(error.into());
+        }
+    };
+    for built in [&rebuilt.plain, &rebuilt.shaken] {
+        record(&bench.store, &ready.plan, started, built)?;
+    }
+    if let Some(keep) = &request.keep {
+        for built in [&rebuilt.plain, &rebuilt.shaken] {
+            unpack(&bench.store, built, &keep.join(built.variation.label.as_str()))?;
+        }
+    }
+    let report = report::rebuilt(&ready, &rebuilt, order);
+    let (code, mut text) = match &rebuilt.verdict {
+        Verdict::Reproduced(_) => (0, report::reproduced(&ready, &rebuilt)),
+        Verdict::Different(differences) => (DIFFERENT, report::different(&ready, differences)),
+    };
+    // Bytes that were not reproduced are nobody's release: only the report tells of them.
+    if code == 0 {
+        publish(&bench.store, &ready.plan, &rebuilt.plain.output, &report, &request.out)?;
+        text.push_str(&report::published(&rebuilt.plain.output, &request.out));
+    } else {
+        report::write(&report, &ready.plan, &request.out)?;
+    }
+    Ok(Answer { text, json: report, code })
+}
+
+/// `pgproof build`
+pub(super) fn build(session: &Session, request: &Build) -> Result<Answer, Failure> {
+    let bench = Bench::new(session)?;
+    let workshop = bench.workshop(session, &request.limits);
+    let ready = prepare(&workshop, &request.subject)?;
+    let started = now();
+    let built = match workshop.build(&ready, Variation::plain(workshop.cpus)) {
+        Ok(built) => built,
+        Err(error) => {
+            record_failure(&bench.store, &ready.plan, started, &error)?;
+            return Err(error.into());
+        }
+    };
+    record(&bench.store, &ready.plan, started, &built)?;
+    let report = report::built(&ready, &built);
+    publish(&bench.store, &ready.plan, &built.output, &report, &request.out)?;
+    let mut text = report::once(&ready, &built);
+    text.push_str(&report::published(&built.output, &request.out));
+    Ok(Answer::new(text, report))
+}
+
+/// `pgproof fetch`
+pub(super) fn fetch(session: &Session, request: &Fetch) -> Result<Answer, Failure> {
+    let bench = Bench::new(session)?;
+    let workshop = bench.workshop(session, &Limits::default());
+    let plan = plan_of(&workshop, &request.subject)?;
+    let (inputs, packages) = workshop.fetch(&plan)?;
+    let text = format!("{inputs} inputs and {packages} packages are in {}", bench.store.root().display());
+    Ok(Answer::new(text, json!({ "inputs": inputs, "packages": packages, "store": bench.store.root() })))
+}
+
+/// `pgproof plan`
+pub(super) fn plan(session: &Session, request: &PlanCommand) -> Result<Answer, Failure> {
+    let bench = Bench::new(session)?;
+    let workshop = bench.workshop(session, &Limits::default());
+    let plan = plan_of(&workshop, &request.subject)?;
+    let digest = plan.digest();
+    let canonical = if request.origins { plan.canonical_with_origins() } else { plan.canonical() };
+    session.ui.say(&format!("the plan's digest is {digest}"));
+    let text = String::from_utf8_lossy(&canonical).into_owned();
+    Ok(Answer::new(text, json!({ "digest": digest, "plan": plan })))
+}
+
+/// `pgproof pack`
+pub(super) fn pack(session: &Session, request: &Pack) -> Result<Answer, Failure> {
+    let bench = Bench::new(session)?;
+    let workshop = bench.workshop(session, &Limits::default());
+    let plan = plan_of(&workshop, &request.subject)?;
+    let tree = request.tree.join(plan.output.as_str());
+    let file = |source| Failure::File { action: "opened", path: tree.clone(), source };
+    let directory = std::fs::File::open(&tree).map_err(file)?;
+    let mut incoming = bench.store.incoming()?;
+    tree::walk(&directory, &plan.name, plan.source_date_epoch, tree::Limits::OUTPUT, &mut incoming)?;
+    let output = output::collect(incoming.commit()?, &plan.name, plan.source_date_epoch, &bench.store)?;
+    let report = report::packed(&plan, &output);
+    publish(&bench.store, &plan, &output, &report, &request.out)?;
+    let text = format!("{}{}", report::digests(&output), report::published(&output, &request.out));
+    Ok(Answer::new(text, report))
+}
+
+/// Composes what a new lockfile names, whatever comes out: its digest becomes the pin.
+pub(super) fn compose_for_lock(
+    session: &Session,
+    store: &Store,
+    compose: &Compose,
+    lockfile: &Lockfile,
+) -> Result<Rootfs, Failure> {
+    let observer = Display::new(&session.ui);
+    let progress = observer.fetching("packages");
+    fetch::fetch(&lockfile.package_pins(), store, session.network.as_ref(), &*progress)?;
+    drop(progress);
+    Ok(pgproof::sysroot::compose_unpinned(compose, lockfile, store, &|done| {
+        observer.composing(done, lockfile.packages.len());
+    })?)
+}
+
+/// What a workshop borrows.
+struct Bench<'ui> {
+    store: Store,
+    display: Display<'ui>,
+    cancel: Cancel,
+}
+
+impl<'ui> Bench<'ui> {
+    fn new(session: &'ui Session) -> Result<Self, Failure> {
+        let cancel = cancel_on_signals().map_err(Failure::Signals)?;
+        Ok(Self { store: session.store()?, display: Display::new(&session.ui), cancel })
+    }
+
+    fn workshop<'a>(&'a self, session: &'a Session, limits: &Limits) -> Workshop<'a> {
+        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Workshop {
+            definitions: &session.definitions,
+            store: &self.store,
+            network: session.network.as_ref(),
+            helper: this_program(),
+            limits: sandbox::Limits {
+                time: Duration::from_secs(limits.timeout_s),
+                log: LOG_LIMIT,
+                processes: PROCESS_LIMIT,
+                memory: None,
+                disk: DISK_LIMIT,
+            },
+            cpus: limits.cpus.map_or(cpus, |wanted| usize::from(wanted).min(cpus)),
+            observer: &self.display,
+            cancel: &self.cancel,
+        }
+    }
+}
+
+fn prepare(workshop: &Workshop<'_>, subject: &Subject) -> Result<Ready, Failure> {
+    let plan = plan_of(workshop, subject)?;
+    Ok(workshop.prepare(plan)?)
+}
+
+fn plan_of(workshop: &Workshop<'_>, subject: &Subject) -> Result<Plan, Failure> {
+    if let Some(path) = &subject.plan {
+        return Ok(Plan::load(path)?);
+    }
+    let triple = subject.target.map_or_else(Triple::host, Ok)?;
+    let target = Target { version: subject.version, triple };
+    Ok(workshop.plan(target, subject.toolchain.as_ref())?)
+}
+
+fn axes(request: &Rebuild) -> BTreeSet<Axis> {
+    if request.vary.is_empty() {
+        Axis::ALL.into_iter().filter(|axis| !request.no_vary.contains(axis)).collect()
+    } else {
+        request.vary.iter().copied().collect()
+    }
+}
+
+fn publish(
+    store: &Store,
+    plan: &Plan,
+    output: &Output,
+    report: &serde_json::Value,
+    directory: &Path,
+) -> Result<(), Failure> {
+    let canonical = plan.canonical();
+    let name = format!("{}.plan.json", plan.name).parse()?;
+    // The report is of this run, with times: it is not among what SHA256SUMS lists, so that SHA256SUMS itself reproduces.
+    output::publish(output, &[Companion { name: &name, bytes: &canonical }], directory, store)?;
+    report::write(report, plan, directory)
+}
+
+fn unpack(store: &Store, built: &Built, directory: &Path) -> Result<(), Failure> {
+    let failed = |source| Failure::File { action: "created", path: directory.to_owned(), source };
+    // Into an empty directory only: an earlier pair of trees would mix with this one.
+    match std::fs::remove_dir_all(directory) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => return Err(failed(source)),
+        _ => {}
+    }
+    std::fs::create_dir_all(directory).map_err(failed)?;
+    let root = std::fs::File::open(directory).map_err(failed)?;
+    let reader = store.read(built.installed.tree)?;
+    tree::unpack(
+        reader,
+        &root,
+        &tree::Options {
+            strip: 0,
+            modes: tree::Modes::Kept,
+            times: tree::Times::Shifted(0),
+            limits: tree::Limits::OUTPUT,
+        },
+    )?;
+    Ok(())
+}
+
+fn record(store: &Store, plan: &Plan, started: Timestamp, built: &Built) -> Result<(), Failure> {
+    let outputs = [
+        ("archive", built.output.archive().digest()),
+        ("list", built.output.list().digest()),
+        ("tar", built.output.tar().digest()),
+    ];
+    store.record_run(&Record {
+        started,
+        name: plan.name.clone(),
+        plan: plan.digest(),
+        variation: built.variation.label.as_str().parse()?,
+        outcome: Outcome::Built,
+        log: Some(built.installed.log.digest()),
+        outputs: outputs
+            .into_iter()
+            .map(|(name, digest)| Ok((name.parse()?, digest)))
+            .collect::<Result<_, Failure>>()?,
+    })?;
+    Ok(())
+}
+
+/// Keeps the log of a build that failed, so that `pgproof log` has it.
+fn record_failure(store: &Store, plan: &Plan, started: Timestamp, error: &Error) -> Result<(), Failure> {
+    let Error::Build { label, source } = error else { return Ok(()) };
+    let outcome = if source.class() == sandbox::Class::Cancelled {
+        Outcome::Cancelled
+    } else {
+        Outcome::Failed { why: source.to_string().lines().next().unwrap_or_default().to_owned() }
+    };
+    let log = source.log().map(|blob| blob.digest());
+    store.record_run(&Record {
+        started,
+        name: plan.name.clone(),
+        plan: plan.digest(),
+        variation: label.as_str().parse()?,
+        outcome,
+        log,
+        outputs: std::collections::BTreeMap::new(),
+    })?;
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the clock names the record of a run, and reaches nothing that is built")]
+fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+/// Asks the build to end at the first Ctrl-C, SIGTERM or SIGHUP, so that it leaves nothing behind; the second ends pgproof.
+fn cancel_on_signals() -> std::io::Result<Cancel> {
+    let cancel = Cancel::new()?;
+    let asked = cancel.clone();
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for (count, signal) in signals.forever().enumerate() {
+            if count == 0 {
+                asked.cancel();
+            } else {
+                signal_hook::low_level::emulate_default_handler(signal).ok();
+            }
+        }
+    })?;
+    Ok(cancel)
+}
+
+/// Shows on the screen what the library says is going on.
+struct Display<'ui> {
+    ui: &'ui Ui,
+    composing: Mutex<Option<Activity<'ui>>>,
+    builds: Mutex<[Option<Activity<'ui>>; 2]>,
+}
+
+/// A fetch on the screen.
+struct FetchDisplay<'ui> {
+    ui: &'ui Ui,
+    what: String,
+    activity: Mutex<Option<Activity<'ui>>>,
+}
+
+impl<'ui> Display<'ui> {
+    fn new(ui: &'ui Ui) -> Self {
+        Self { ui, composing: Mutex::new(None), builds: Mutex::new([None, None]) }
+    }
+
+    /// What `label`'s build shows, started if it is not there.
+    fn with_build(&self, label: Label, show: impl FnOnce(&Activity<'ui>)) {
+        let index = match label {
+            Label::Plain => 0,
+            Label::Shaken => 1,
+        };
+        if let Ok(mut builds) = self.builds.lock() {
+            show(builds[index].get_or_insert_with(|| self.ui.work(label.as_str())));
+        }
+    }
+}
+
+impl Observer for Display<'_> {
+    fn fetching(&self, what: &str) -> Box<dyn fetch::Progress + '_> {
+        Box::new(FetchDisplay { ui: self.ui, what: what.to_owned(), activity: Mutex::new(None) })
+    }
+
+    fn composing(&self, done: usize, total: usize) {
+        if let Ok(mut composing) = self.composing.lock() {
+            let activity = composing.get_or_insert_with(|| {
+                let activity = self.ui.work("compose");
+                activity.now("the root file system");
+                activity
+            });
+            activity.glimpse(&format!("{done} of {total} packages"));
+        }
+    }
+
+    fn composed(&self, rootfs: &Rootfs, _elapsed: Duration) {
+        if let Ok(mut composing) = self.composing.lock()
+            && let Some(activity) = composing.take()
+        {
+            activity.done(&format!("root file system {}", rootfs.manifest()));
+        }
+    }
+
+    fn event(&self, label: Label, event: Event) {
+        match event {
+            Event::Prepared { .. } => {
+                self.with_build(label, |activity| activity.now("root file system and inputs verified"));
+            }
+            Event::StepStarted { index, total, name } => {
+                self.with_build(label, |activity| activity.now(&format!("[{}/{total}] {name}", index + 1)));
+            }
+            Event::StepFinished { report, .. } => {
+                self.ui.say(&format!("{:>9} {} took {}", label.as_str(), report.name, duration(report.elapsed)));
+            }
+            Event::Packing => self.with_build(label, |activity| activity.now("packing")),
+            Event::Output(_) => {}
+        }
+    }
+
+    fn packed(&self, label: Label, output: &Output) {
+        let index = usize::from(label == Label::Shaken);
+        if let Ok(mut builds) = self.builds.lock()
+            && let Some(activity) = builds[index].take()
+        {
+            activity.done(&format!("{} {}", output.archive().digest(), bytes(output.archive().size())));
+        }
+    }
+}
+
+impl FetchDisplay<'_> {
+    fn with(&self, show: impl FnOnce(&Activity<'_>)) {
+        if let Ok(activity) = self.activity.lock()
+            && let Some(activity) = &*activity
+        {
+            show(activity);
+        }
+    }
+}
+
+impl fetch::Progress for FetchDisplay<'_> {
+    fn started(&self, pins: usize, total: u64) {
+        let activity = self.ui.transfer("fetch", total);
+        activity.now(&format!("{pins} {}, {}", self.what, bytes(total)));
+        if let Ok(mut slot) = self.activity.lock() {
+            *slot = Some(activity);
+        }
+    }
+
+    fn pin_waiting(&self, pin: &Pin) {
+        self.with(|activity| activity.now(&format!("waiting for another pgproof to fetch {}", pin.name)));
+    }
+
+    fn pin_moved(&self, _pin: &Pin, from: u64, to: u64) {
+        self.with(|activity| activity.moved(from, to));
+    }
+
+    fn origin_failed(&self, pin: &Pin, tried: &Tried) {
+        self.with(|activity| activity.now(&format!("{}: {tried}", pin.name)));
+    }
+}
+
+impl Drop for FetchDisplay<'_> {
+    fn drop(&mut self) {
+        self.with(|activity| activity.done(&self.what));
+    }
+}

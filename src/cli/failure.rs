@@ -1,0 +1,93 @@
+//! What a person is told when a command has no result, and the exit code.
+
+use std::error::Error as StdError;
+use std::path::PathBuf;
+
+use pgproof::{Error, Trouble};
+use serde_json::json;
+
+use super::Answer;
+use super::ui::printable;
+
+/// The exit code for two outputs that differ.
+pub(crate) const DIFFERENT: u8 = 1;
+
+/// The exit code for trouble that may pass.
+pub(crate) const PASSING: u8 = 6;
+
+/// Why a command has no result.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// A stage failed.
+    #[error(transparent)]
+    Stage(Box<Error>),
+    /// There is nowhere to keep things.
+    #[error("there is no home directory to keep things in: name a directory with --store DIR")]
+    NoHome(#[source] etcetera::HomeDirError),
+    /// A file cannot be used.
+    #[error("{path} cannot be {action}")]
+    File {
+        /// What was to be done.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// There is no such build.
+    #[error("there is no build {0:?}: `pgproof log` lists them")]
+    NoBuild(String),
+    /// Locking asks the mirrors.
+    #[error("locking reads today's indices: it cannot be done with --offline")]
+    Offline,
+    /// Nobody knows how much memory there is.
+    #[error("this machine does not tell how much memory it has: run one build after the other with --sequential")]
+    Memory(#[source] std::io::Error),
+    /// Signals cannot be caught.
+    #[error("Ctrl-C cannot be caught, and without that nothing is built")]
+    Signals(#[source] std::io::Error),
+}
+
+impl<E: Into<Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Stage(Box::new(error.into()))
+    }
+}
+
+impl Failure {
+    fn code(&self) -> u8 {
+        match self {
+            Self::Stage(error) => match error.trouble() {
+                Trouble::Use => 2,
+                Trouble::Input => 3,
+                Trouble::Sandbox => 4,
+                Trouble::Build => 5,
+                Trouble::Passing => PASSING,
+                // What a shell tells of a program that Ctrl-C ended.
+                Trouble::Cancelled => 130,
+            },
+            Self::NoHome(_) | Self::NoBuild(_) | Self::Offline => 2,
+            Self::File { .. } | Self::Memory(_) | Self::Signals(_) => PASSING,
+        }
+    }
+
+    /// The chain of causes, once.
+    pub(crate) fn answer(&self) -> Answer {
+        let mut causes: Vec<String> = Vec::new();
+        let mut next: Option<&(dyn StdError + 'static)> = Some(self);
+        while let Some(error) = next {
+            let text = printable(&error.to_string());
+            // Transparent errors say what their source says.
+            if causes.last() != Some(&text) {
+                causes.push(text);
+            }
+            // `io::Error::source` is the source of what it carries, and so skips what it carries.
+            next = match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+                Some(carried) => carried.source(),
+                None => error.source(),
+            };
+        }
+        let text = format!("error: {}", causes.join("\n  because "));
+        Answer { text, json: json!({ "error": { "exitCode": self.code(), "causes": causes } }), code: self.code() }
+    }
+}

@@ -1,0 +1,246 @@
+//! The whole story: what is missing is fetched, the root file system composed, the plan built twice, the outputs compared.
+//!
+//! It decides nothing and prints nothing: each stage's module does the work, an [`Observer`] hears of it.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::Error;
+use crate::definitions::{Compose, Definitions, Toolchain};
+use crate::fetch::{self, Network};
+use crate::inputs::Inputs;
+use crate::lockfile::{Lockfile, Name};
+use crate::output::{self, Output};
+use crate::plan::{Plan, postgresql};
+use crate::sandbox::{self, Cancel, Event, Installed, Job, Limits, SandboxError};
+use crate::store::Store;
+use crate::sysroot::{self, Rootfs};
+use crate::target::Target;
+use crate::variation::{Axis, Label, Variation};
+use crate::verdict::{Comparison, Verdict};
+
+/// The lockfile that has PostgreSQL's sources.
+const SOURCES: &str = "postgresql";
+
+/// What one build needs of memory, in bytes, to run beside another: the root file system, the build root, the output and
+/// some compilers. PostgreSQL 18.6 was seen to need half of it.
+const MEMORY_OF_A_BUILD: u64 = 3 << 30;
+
+/// Everything that the stages share.
+pub struct Workshop<'a> {
+    /// What is asked for.
+    pub definitions: &'a Definitions,
+    /// Where bytes are kept.
+    pub store: &'a Store,
+    /// Permission to fetch.
+    pub network: Option<&'a Network>,
+    /// This program, to be started again as the box's helper.
+    pub helper: PathBuf,
+    /// What a build may use.
+    pub limits: Limits,
+    /// How many processors builds may use.
+    pub cpus: usize,
+    /// Who hears of it.
+    pub observer: &'a dyn Observer,
+    /// How it is stopped.
+    pub cancel: &'a Cancel,
+}
+
+/// Hears what goes on. Both builds' threads call it.
+pub trait Observer: Sync {
+    /// Something is to be fetched: whom to tell about it.
+    fn fetching(&self, what: &str) -> Box<dyn fetch::Progress + '_>;
+
+    /// So many of so many packages are part of the root file system.
+    fn composing(&self, done: usize, total: usize);
+
+    /// The root file system is there.
+    fn composed(&self, rootfs: &Rootfs, elapsed: Duration);
+
+    /// A build says something.
+    fn event(&self, label: Label, event: Event);
+
+    /// A build's installed tree is packed.
+    fn packed(&self, label: Label, output: &Output);
+}
+
+/// A plan with all that it needs; nothing after this needs the network.
+pub struct Ready {
+    /// What is built.
+    pub plan: Plan,
+    /// The root file system.
+    pub rootfs: Rootfs,
+    /// The inputs.
+    pub inputs: Inputs,
+}
+
+/// One build.
+pub struct Built {
+    /// Its conditions.
+    pub variation: Variation,
+    /// How it went.
+    pub installed: Installed,
+    /// What it made.
+    pub output: Output,
+    /// From the start of the box to the packed archive.
+    pub elapsed: Duration,
+}
+
+/// Two builds of one plan, compared.
+pub struct Rebuilt {
+    /// The first.
+    pub plain: Built,
+    /// The second.
+    pub shaken: Built,
+    /// Whether they made the same.
+    pub verdict: Verdict,
+}
+
+/// How two builds share the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Both at once if memory allows, so that one's serial phases leave no processor idle.
+    Together,
+    /// One after the other.
+    InTurn,
+}
+
+impl Workshop<'_> {
+    /// PostgreSQL's plan. It needs neither network nor store: all is in the definitions.
+    pub fn plan(&self, target: Target, toolchain: Option<&Name>) -> Result<Plan, Error> {
+        let toolchain: Toolchain = match toolchain {
+            Some(name) => self.definitions.toolchain(name)?,
+            None => self.definitions.toolchain_for(target.triple)?,
+        };
+        let lockfile = self.definitions.lockfile(&SOURCES.parse()?)?;
+        let source = lockfile.source(target)?;
+        let compose = self.definitions.compose(&toolchain.sysroot)?;
+        Ok(postgresql::plan(target, source, &toolchain, compose.manifest)?)
+    }
+
+    /// Brings the plan's inputs and its root file system into the store.
+    pub fn prepare(&self, plan: Plan) -> Result<Ready, Error> {
+        let progress = self.observer.fetching("sources");
+        let inputs = Inputs::gather(&plan, self.definitions, self.store, self.network, &*progress)?;
+        drop(progress);
+        let rootfs = self.rootfs(&plan)?;
+        Ok(Ready { plan, rootfs, inputs })
+    }
+
+    /// The plan's root file system: from the store, or composed of the packages that its lockfile names.
+    fn rootfs(&self, plan: &Plan) -> Result<Rootfs, Error> {
+        let pin = plan.sysroot.manifest;
+        if self.store.find(pin)?.is_some() {
+            return Ok(sysroot::find(self.store, pin)?);
+        }
+        let compose = self.definitions.compose(&plan.sysroot.name)?;
+        if compose.manifest != pin {
+            return Err(Error::ForeignSysroot {
+                name: plan.sysroot.name.clone(),
+                wanted: pin,
+                pinned: compose.manifest,
+            });
+        }
+        let lockfile = self.definitions.lockfile(&plan.sysroot.name)?;
+        self.compose(&compose, &lockfile)
+    }
+
+    /// Fetches the packages of `lockfile` and composes them.
+    fn compose(&self, compose: &Compose, lockfile: &Lockfile) -> Result<Rootfs, Error> {
+        let progress = self.observer.fetching("packages");
+        fetch::fetch(&lockfile.package_pins(), self.store, self.network, &*progress)?;
+        drop(progress);
+        let (started, total) = (Instant::now(), lockfile.packages.len());
+        let rootfs = sysroot::compose(compose, lockfile, self.store, &|done| self.observer.composing(done, total))?;
+        self.observer.composed(&rootfs, started.elapsed());
+        Ok(rootfs)
+    }
+
+    /// Brings the plan's inputs and the packages of its root file system into the store, and tells how many that are.
+    pub fn fetch(&self, plan: &Plan) -> Result<(usize, usize), Error> {
+        let progress = self.observer.fetching("sources");
+        Inputs::gather(plan, self.definitions, self.store, self.network, &*progress)?;
+        drop(progress);
+        if self.store.find(plan.sysroot.manifest)?.is_some() {
+            return Ok((plan.inputs.len(), 0));
+        }
+        let lockfile = self.definitions.lockfile(&plan.sysroot.name)?;
+        let progress = self.observer.fetching("packages");
+        fetch::fetch(&lockfile.package_pins(), self.store, self.network, &*progress)?;
+        Ok((plan.inputs.len(), lockfile.packages.len()))
+    }
+
+    /// What the sandbox is asked to run.
+    pub fn job<'job>(&self, ready: &'job Ready, variation: &'job Variation) -> Job<'job> {
+        Job {
+            plan: &ready.plan,
+            rootfs: ready.rootfs.layer(),
+            inputs: ready.inputs.of(&ready.plan),
+            variation,
+            limits: self.limits,
+            keep: None,
+            helper: self.helper.clone(),
+        }
+    }
+
+    /// Builds once.
+    pub fn build(&self, ready: &Ready, variation: Variation) -> Result<Built, Error> {
+        let started = Instant::now();
+        let label = variation.label;
+        let installed = sandbox::run(
+            &self.job(ready, &variation),
+            self.store,
+            &mut |event| self.observer.event(label, event),
+            self.cancel,
+        )
+        .map_err(|source| Error::Build { label, source })?;
+        let plan = &ready.plan;
+        let output = output::collect(installed.tree, &plan.name, plan.source_date_epoch, self.store)?;
+        self.observer.packed(label, &output);
+        Ok(Built { variation, installed, output, elapsed: started.elapsed() })
+    }
+
+    /// Builds twice, the second time with `axes` different, and compares.
+    pub fn rebuild(&self, ready: &Ready, axes: &BTreeSet<Axis>, order: Order) -> Result<Rebuilt, Error> {
+        let plain = Variation::plain(self.cpus);
+        let shaken = Variation::shaken(ready.plan.digest(), self.cpus, axes);
+        let (plain, shaken) = match order {
+            Order::InTurn => (self.build(ready, plain)?, self.build(ready, shaken)?),
+            Order::Together => self.build_both(ready, plain, shaken)?,
+        };
+        let verdict = Comparison::between(&plain.output, &shaken.output).verdict();
+        Ok(Rebuilt { plain, shaken, verdict })
+    }
+
+    /// One build's failure stops the other: there is nothing to compare it with.
+    fn build_both(&self, ready: &Ready, plain: Variation, shaken: Variation) -> Result<(Built, Built), Error> {
+        let build = |variation| {
+            let result = self.build(ready, variation);
+            if result.is_err() {
+                self.cancel.cancel();
+            }
+            result
+        };
+        let (plain, shaken) = std::thread::scope(|scope| {
+            let second = scope.spawn(|| build(shaken));
+            let first = build(plain);
+            let second = second.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (first, second)
+        });
+        match (plain, shaken) {
+            (Ok(plain), Ok(shaken)) => Ok((plain, shaken)),
+            // The one that was only stopped is not the reason.
+            (Err(Error::Build { source: SandboxError::Cancelled, .. }) | Ok(_), Err(error)) | (Err(error), _) => {
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Order {
+    /// Both at once if `available` bytes of memory are enough for two builds.
+    pub fn for_memory(available: u64) -> Self {
+        if available >= 2 * MEMORY_OF_A_BUILD { Self::Together } else { Self::InTurn }
+    }
+}
