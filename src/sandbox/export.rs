@@ -8,7 +8,7 @@
 //! plan.json       the plan
 //! ```
 //!
-//! `runc run` or `crun run` in that directory gives the tree that [`super::run`] gives. It never runs anything itself.
+//! The directory cannot be moved: `config.json` has its path. `runc run` or `crun run` in there gives the tree that [`super::run`] gives. It never runs anything itself.
 //!
 //! # Why
 //!
@@ -110,7 +110,9 @@ fn write(job: &Job<'_>, supplies: &[Supply], store: &Store, directory: &Path) ->
         std::fs::write(&path, content).map_err(|source| ExportError::Io { path, source })
     };
     put("plan.json", &job.plan.canonical_with_origins())?;
-    let specification = specification(job)?;
+    // The specification allows paths relative to the bundle, crun 1.8 does not.
+    let absolute = directory.canonicalize().map_err(|source| ExportError::Io { path: directory.to_owned(), source })?;
+    let specification = specification(job, &absolute)?;
     let mut json = serde_json::to_vec_pretty(&specification).map_err(OciSpecError::from)?;
     json.push(b'\n');
     put("config.json", &json)?;
@@ -151,7 +153,7 @@ fn mappings(variation: &Variation) -> (Vec<(u32, u32)>, u32) {
 }
 
 /// The box as another runtime makes it.
-fn specification(job: &Job<'_>) -> Result<Spec, OciSpecError> {
+fn specification(job: &Job<'_>, directory: &Path) -> Result<Spec, OciSpecError> {
     use LinuxNamespaceType::{Cgroup, Ipc, Mount, Network, Pid, User, Uts};
     let Job { plan, variation, .. } = job;
     let is_root = nix::unistd::geteuid().is_root();
@@ -181,7 +183,7 @@ fn specification(job: &Job<'_>) -> Result<Spec, OciSpecError> {
     let bind = |source: &str, destination: &str| {
         let options = ["bind", "rw", "nosuid", "nodev"];
         specification::mount("bind", destination, &options).map(|mut mount| {
-            mount.set_source(Some(PathBuf::from(source)));
+            mount.set_source(Some(directory.join(source)));
             mount
         })
     };
@@ -220,7 +222,7 @@ fn script(plan: &Plan, variation: &Variation) -> String {
         let words: Vec<String> = argv.iter().map(|word| quoted(word)).collect();
         let directory = quoted(&directory.display().to_string());
         let name = quoted(&name.to_string());
-        writeln!(script, "\necho {name}\n(cd {directory} && exec {} </dev/null)", words.join(" ")).ok();
+        writeln!(script, "\necho {name}\n(cd {directory} && unset OLDPWD && exec {} </dev/null)", words.join(" ")).ok();
     }
     script
 }

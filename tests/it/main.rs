@@ -14,6 +14,7 @@ mod output;
 mod plan;
 mod sandbox;
 mod sandbox_axes;
+mod sandbox_bundle;
 mod sandbox_ends;
 mod store;
 mod store_accidents;
