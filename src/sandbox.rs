@@ -42,22 +42,28 @@ use serde::{Deserialize, Serialize};
 use crate::lockfile::Name;
 use crate::plan::{Input, Plan};
 use crate::store::{Blob, Store, StoreError};
+use crate::tree::TreeError;
 use crate::variation::{Axis, Variation};
 
 mod axes;
 mod cgroup;
 mod doctor;
+mod export;
+mod furnish;
 mod helper;
 mod init;
 mod keeper;
 mod message;
+mod remedy;
 mod scratch;
 mod seccomp;
 mod specification;
 mod supervisor;
 mod system;
+mod terminal;
 
-pub use doctor::{Finding, Standing, diagnose};
+pub use doctor::{Diagnosis, Finding, Standing, diagnose};
+pub use export::{ExportError, export};
 pub use helper::{HELPER_ARGUMENT, helper_main, is_helper};
 pub use supervisor::{Cancel, available_memory};
 
@@ -349,6 +355,14 @@ pub enum SandboxError {
         /// Why.
         source: Told,
     },
+    /// The build root cannot be left where it was wanted.
+    #[error("the build root cannot be kept in {path}")]
+    Keep {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: TreeError,
+    },
     /// Neither memory nor disk is enough.
     #[error("{needed} bytes are needed and {place} has {available}: free some, or choose another --store")]
     Space {
@@ -370,6 +384,14 @@ pub enum SandboxError {
         /// Why.
         source: io::Error,
     },
+    /// The bundle cannot be written.
+    #[error("the bundle cannot be written to {path}")]
+    Export {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: ExportError,
+    },
     /// The process in the box gave up.
     #[error("the sandbox's helper failed")]
     Helper {
@@ -389,6 +411,12 @@ pub fn run(
     cancel: &Cancel,
 ) -> Result<Installed, SandboxError> {
     supervisor::run(job, store, events, cancel)
+}
+
+/// Starts a shell in the box, where the steps would run, on a terminal of the box's own that standard input and output are
+/// connected with. Gives how the shell ended.
+pub fn shell(job: &Job<'_>, store: &Store, terminal: &str, cancel: &Cancel) -> Result<Exit, SandboxError> {
+    terminal::shell(job, store, terminal, cancel)
 }
 
 impl SandboxError {
@@ -416,7 +444,12 @@ impl SandboxError {
             Self::NotClosed { .. } => Class::NotClosed,
             Self::Input { .. } | Self::Inputs { .. } => Class::Input,
             Self::StepFailed { .. } | Self::Timeout { .. } | Self::Endless { .. } | Self::Output { .. } => Class::Build,
-            Self::Space { .. } | Self::Io { .. } | Self::Helper { .. } | Self::Store(_) => Class::Trouble,
+            Self::Keep { .. }
+            | Self::Space { .. }
+            | Self::Io { .. }
+            | Self::Helper { .. }
+            | Self::Export { .. }
+            | Self::Store(_) => Class::Trouble,
             Self::Cancelled => Class::Cancelled,
         }
     }
@@ -426,6 +459,11 @@ impl Told {
     /// One cause.
     fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), cause: None }
+    }
+
+    /// Whether one of the causes has this word.
+    fn mentions(&self, word: &str) -> bool {
+        self.text.contains(word) || self.cause.as_ref().is_some_and(|cause| cause.mentions(word))
     }
 
     /// What `error` says, with its causes.

@@ -1,12 +1,24 @@
-//! Why a wall cannot be raised here, and what to do.
+//! Whether this machine can close the box: every wall is raised, for real, around nothing.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Wall;
+use super::message::Failure;
+use super::supervisor::{Probed, probe};
+use super::{Limits, Outcome, Resource, SandboxError, Told, Wall, remedy};
 
-/// What `pgproof doctor` found out about a wall.
+/// What can be done on this machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diagnosis {
+    /// The walls, in the order in which they are raised. Without each of them nothing is built.
+    pub walls: Vec<Finding>,
+    /// What can be limited for all processes of a box together. Builds go without what cannot.
+    pub cgroups: Vec<(Resource, Outcome)>,
+}
+
+/// What was found out about a wall.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// The wall.
@@ -19,37 +31,50 @@ pub struct Finding {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Standing {
-    /// It was raised, and seen from inside.
+    /// It was raised.
     Stands,
-    /// It was not tried, because another wall failed before.
-    NotTried,
     /// It cannot be raised.
     Fails {
         /// Why.
-        why: String,
+        why: Told,
         /// What to do.
         remedy: String,
     },
+    /// It comes after one that cannot.
+    NotTried,
 }
 
-/// Placeholder until the box can be tried without a plan.
-pub fn diagnose() -> Vec<Finding> {
-    Vec::new()
+/// Tries every wall. `helper` is the program that [`super::Job::helper`] would be.
+pub fn diagnose(helper: &Path) -> Result<Diagnosis, SandboxError> {
+    let limits =
+        Limits { time: Duration::from_mins(1), log: 0, processes: 512, memory: Some(256 << 20), disk: 1 << 20 };
+    let Probed { failure, cgroups } = probe(helper, limits)?;
+    let failing = match failure {
+        None => None,
+        Some(Failure::Wall(wall, why)) => Some((wall, why)),
+        Some(
+            Failure::Input(_, source)
+            | Failure::Output(source)
+            | Failure::Kept(source)
+            | Failure::Space(source)
+            | Failure::Other(source),
+        ) => return Err(SandboxError::Helper { source }),
+        Some(Failure::Step { .. }) => return Err(SandboxError::Helper { source: Told::new("there are no steps") }),
+    };
+    let standing = |wall: Wall| match &failing {
+        Some((failing, why)) if *failing == wall => {
+            Standing::Fails { why: why.clone(), remedy: remedy::for_wall(wall, why) }
+        }
+        Some((failing, _)) if *failing < wall => Standing::NotTried,
+        _ => Standing::Stands,
+    };
+    let walls = Wall::ALL.into_iter().map(|wall| Finding { wall, standing: standing(wall) }).collect();
+    Ok(Diagnosis { walls, cgroups })
 }
 
-/// What to do when a wall cannot be raised on this machine.
-pub(super) fn remedy(wall: Wall) -> String {
-    let is = |path: &str, wanted: &str| std::fs::read_to_string(path).is_ok_and(|text| text.trim() == wanted);
-    if is("/proc/sys/kernel/unprivileged_userns_clone", "0") {
-        "this kernel forbids user namespaces to ordinary users: as root, `sysctl kernel.unprivileged_userns_clone=1`"
-            .to_owned()
-    } else if is("/proc/sys/user/max_user_namespaces", "0") {
-        "user namespaces are switched off: as root, `sysctl user.max_user_namespaces=10000`".to_owned()
-    } else if is("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1") && !nix::unistd::geteuid().is_root() {
-        "AppArmor".to_owned()
-    } else if wall == Wall::TimeNamespace && !Path::new("/proc/self/ns/time").exists() {
-        "the kernel has no time namespaces: Linux 5.6 or newer with CONFIG_TIME_NS is needed".to_owned()
-    } else {
-        "run `pgproof doctor`".to_owned()
+impl Diagnosis {
+    /// Whether a build can be run here.
+    pub fn is_closed(&self) -> bool {
+        self.walls.iter().all(|finding| finding.standing == Standing::Stands)
     }
 }

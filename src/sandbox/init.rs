@@ -114,7 +114,7 @@ impl State {
         let variation = &self.request.variation;
         axes::apply(variation).map_err(io("make the conditions"))?;
         let terminal = match self.request.task {
-            Task::Build => None,
+            Task::Build | Task::Probe => None,
             Task::Shell { size, .. } => Some(open_terminal(size).map_err(io("open a terminal"))?),
         };
         seccomp::install()

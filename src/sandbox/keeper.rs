@@ -4,8 +4,8 @@
 //! there but with [`pathrs`], which keeps within the box's root, and has no file of the host's in sight.
 
 use std::fs::{File, Permissions};
-use std::io::{self, Read, Write as _};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -22,14 +22,13 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::{Gid, Uid};
-use pathrs::flags::OpenFlags;
 
+use super::furnish::{self, Rooms};
 use super::helper::{self, Received};
 use super::init::Init;
-use super::message::{Failure, Pin, Report, Request, Supply, Task};
+use super::message::{Failure, Pin, Report, Request, Task};
 use super::{Exit, Medium, Outcome, Told, Wall, axes, specification, system};
-use crate::compression::Compression;
-use crate::digest::{Digest, Hasher, HashingReader};
+use crate::digest::{Digest, Hasher};
 use crate::lockfile::Name;
 use crate::tree;
 use crate::variation::{Axis, Variation};
@@ -187,10 +186,6 @@ fn open_directory(path: &Path) -> nix::Result<OwnedFd> {
     open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
 }
 
-fn open_readable(path: &Path) -> nix::Result<OwnedFd> {
-    open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
-}
-
 fn descriptor_path(fd: &impl AsRawFd) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
@@ -198,107 +193,43 @@ fn descriptor_path(fd: &impl AsRawFd) -> String {
 /// Unpacks the root file system and the inputs and puts the build's own files in their places. Gives what it measured.
 fn furnish(received: &Received) -> Result<Vec<(Axis, Outcome)>, Option<Failure>> {
     let Received { request, .. } = received;
+    let Request { variation, limits, .. } = request;
+    let rooms = Rooms { root: PathBuf::from(ROOT), build: Path::new(WORK).join("build") };
     let plain: u64 = request.inputs.iter().filter(|input| input.unpack.is_none()).map(|input| input.pin.size).sum();
     if request.medium != Medium::Disk {
         let size = request.rootfs.size.saturating_add(plain).saturating_mul(PADDING).saturating_add(OWN_SIZE);
-        mount_tmpfs(Path::new(ROOT), size, 0o755).map_err(wall(Wall::Root))?;
+        mount_tmpfs(&rooms.root, size, 0o755).map_err(wall(Wall::Root))?;
     }
     let what = "the root file system";
-    let layer = Verified::new(&received.rootfs, request.rootfs).map_err(other)?;
-    unpack(layer, Path::new(ROOT), 0, 0).map_err(input(what))?;
-
-    let root = pathrs::Root::open(ROOT).map_err(other)?;
-    let variation = &request.variation;
-    let directory = |path: &str| root.mkdir_all(path, &Permissions::from_mode(0o755));
+    if request.task == Task::Probe {
+        rooms.make_places(variation).map_err(input(what))?;
+    } else {
+        let layer = Verified::new(&received.rootfs, request.rootfs).map_err(other)?;
+        rooms.make_root(layer, variation).map_err(input(what))?;
+    }
     let places =
         [(variation.build_root.as_str(), "build", 0o755), ("/pgproof/out", "out", 0o755), ("/tmp", "tmp", 0o1777)];
     for (place, name, mode) in places {
         let source = Path::new(WORK).join(name);
         std::fs::DirBuilder::new().mode(mode).create(&source).map_err(other)?;
         std::fs::set_permissions(&source, Permissions::from_mode(mode)).map_err(other)?;
-        let target = directory(place).map_err(input(what))?;
-        let (target, none) = (descriptor_path(&target.as_fd()), None::<&str>);
-        mount(Some(&source), target.as_str(), none, MsFlags::MS_BIND, none).map_err(wall(Wall::Root))?;
+        let target = rooms.directory(place).map_err(input(what))?;
+        let none = None::<&str>;
+        mount(Some(&source), descriptor_path(&target).as_str(), none, MsFlags::MS_BIND, none)
+            .map_err(wall(Wall::Root))?;
     }
-    for place in [variation.home.as_str(), "/pgproof/inputs", "/etc", "/proc", "/dev"] {
-        directory(place).map_err(input(what))?;
-    }
-    for (path, content) in specification::files(variation) {
-        replace(&root, path, content.as_bytes()).map_err(input(what))?;
-    }
-    let build = Path::new(WORK).join("build");
-    let probed = axes::probe_order(&build, variation.reordered_directories).map_err(other)?;
+    let probed = axes::probe_order(&rooms.build, variation.reordered_directories).map_err(other)?;
     for (supply, blob) in request.inputs.iter().zip(&received.inputs) {
-        bring(supply, blob, &root, request).map_err(input(&supply.name.to_string()))?;
+        let blob = Verified::new(blob, supply.pin).map_err(other)?;
+        rooms
+            .bring(supply, blob, limits.disk, variation.source_time_offset_s)
+            .map_err(input(&supply.name.to_string()))?;
     }
     if variation.reordered_directories {
-        axes::reorder(&open_readable(&build).map_err(other)?).map_err(other)?;
+        axes::reorder(&furnish::open_directory(&rooms.build).map_err(other)?).map_err(other)?;
     }
     let unpacked = request.inputs.iter().any(|input| input.unpack.is_some());
     Ok(vec![probed, (Axis::SourceTimes, axes::source_times(unpacked, variation))])
-}
-
-/// Why an input cannot be put into its place.
-#[derive(Debug, thiserror::Error)]
-enum BringError {
-    #[error("it decompresses to more than the {0} bytes that the build may use")]
-    Bomb(u64),
-    #[error("it cannot be unpacked")]
-    Tree(#[from] tree::TreeError),
-    #[error("it cannot be read or put into its place")]
-    Io(#[from] io::Error),
-    #[error("the root file system has something in its place")]
-    Place(#[from] pathrs::error::Error),
-}
-
-/// Unpacks a tar; its times are moved by so many seconds.
-fn unpack(tar: impl Read, directory: &Path, strip: u32, shift: i64) -> Result<(), tree::TreeError> {
-    let directory = open_readable(directory).map_err(|errno| tree::TreeError::Io {
-        action: "opened",
-        path: directory.to_owned(),
-        source: errno.into(),
-    })?;
-    let options = tree::Options {
-        strip,
-        modes: tree::Modes::Kept,
-        times: tree::Times::Shifted(shift),
-        limits: tree::Limits::STANDARD,
-    };
-    tree::unpack(tar, directory, &options).map(drop)
-}
-
-/// Puts an input into its place.
-fn bring(supply: &Supply, blob: &OwnedFd, root: &pathrs::Root, request: &Request) -> Result<(), BringError> {
-    let mut verified = Verified::new(blob, supply.pin)?;
-    let Some(how) = &supply.unpack else {
-        let path = Path::new("/pgproof/inputs").join(supply.name.to_string());
-        let flags = OpenFlags::O_WRONLY | OpenFlags::O_EXCL | OpenFlags::O_CLOEXEC;
-        let mut file = root.create_file(path, flags, &Permissions::from_mode(0o644))?;
-        io::copy(&mut verified, &mut file)?;
-        return Ok(());
-    };
-    let into = Path::new(WORK).join("build").join(how.into.as_str());
-    std::fs::DirBuilder::new().recursive(true).mode(0o755).create(&into)?;
-    let compression = if supply.decompressed { Compression::None } else { how.compression };
-    let (limit, shift) = (request.limits.disk, request.variation.source_time_offset_s);
-    if compression == Compression::None {
-        return Ok(unpack(verified, &into, how.strip, shift)?);
-    }
-    // What comes out of a decompressor may be a million times what went in.
-    let mut tar = HashingReader::new(compression.reader(&mut verified)?.take(limit));
-    unpack(&mut tar, &into, how.strip, shift)?;
-    let (received, size) = tar.finish();
-    if size == limit {
-        return Err(BringError::Bomb(limit));
-    }
-    if let Some(expected) = how.tar_digest
-        && received != expected
-    {
-        return Err(mismatch(expected, received).into());
-    }
-    // Decompressors stop where they see an end; the digest is of all bytes.
-    io::copy(&mut verified, &mut io::sink())?;
-    Ok(())
 }
 
 /// Reads a blob's file and gives an error in place of the end if it was not the blob.
@@ -334,16 +265,6 @@ fn mismatch(expected: Digest, received: Digest) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
-/// Replaces a file of the root file system, whatever was there.
-fn replace(root: &pathrs::Root, path: &str, content: &[u8]) -> io::Result<()> {
-    root.remove_all(path)
-        .or_else(|error| if root.resolve_nofollow(path).is_err() { Ok(()) } else { Err(error) })
-        .map_err(io::Error::other)?;
-    let flags = OpenFlags::O_WRONLY | OpenFlags::O_EXCL | OpenFlags::O_CLOEXEC;
-    let mut file = root.create_file(path, flags, &Permissions::from_mode(0o644)).map_err(io::Error::other)?;
-    file.write_all(content)
-}
-
 /// Runs the steps and packs the output.
 fn run(received: Received, measured: Vec<(Axis, Outcome)>) -> Result<(), Option<Failure>> {
     let Received { request, reports, tree, terminal, kept, rootfs, inputs, host } = received;
@@ -358,7 +279,7 @@ fn run(received: Received, measured: Vec<(Axis, Outcome)>) -> Result<(), Option<
             Report::Axis(axis, outcome).send(&talking).map_err(other)?;
         }
     }
-    let is_build = matches!(request.task, Task::Build);
+    let is_build = request.task == Task::Build;
     let (output, epoch, name) = (request.output.clone(), request.epoch, request.name.clone());
     let init = Init::new(request, host, reports, terminal);
     let container = ContainerBuilder::new("box".to_owned(), SyscallType::default())
@@ -373,23 +294,22 @@ fn run(received: Received, measured: Vec<(Axis, Outcome)>) -> Result<(), Option<
     container.start().map_err(|error| not_started(&error))?;
     let pid = container.pid().ok_or(Failure::Other(Told::new("libcontainer does not know its init")))?;
     let exit = wait_for(pid.as_raw()).map_err(other)?;
-    if exit != Exit::Status(0) {
-        // The init says what failed before it ends so; killed, it could not.
-        return match exit {
-            Exit::Status(1) => Err(None),
-            Exit::Status(_) | Exit::Signal(_) | Exit::NotRun(_) => {
-                Err(Some(Failure::Other(Told::new(format!("the box's first process {exit}")))))
-            }
-        };
+    let work = Path::new(WORK);
+    let unusable = |error: tree::TreeError| Failure::Output(Told::of(&error));
+    // A person looks at what a failed build left, too.
+    let keeping = kept.map(|kept| pack(&work.join("build"), ".", &name, epoch, kept));
+    match exit {
+        Exit::Status(0) => {}
+        // It said why.
+        Exit::Status(1) => return Err(None),
+        Exit::Status(_) | Exit::Signal(_) | Exit::NotRun(_) => {
+            return Err(Some(Failure::Other(Told::new(format!("the box's first process {exit}")))));
+        }
     }
-    let work = PathBuf::from(WORK);
-    if let Some(kept) = kept {
-        pack(&work.join("build"), ".", &name, epoch, kept).map_err(|error| Failure::Output(Told::of(&error)))?;
-    }
+    keeping.transpose().map_err(|error| Failure::Kept(Told::of(&error)))?;
     if is_build {
         Report::Packing.send(&talking).map_err(other)?;
-        pack(&work.join("out"), output.as_str(), &name, epoch, tree)
-            .map_err(|error| Failure::Output(Told::of(&error)))?;
+        pack(&work.join("out"), output.as_str(), &name, epoch, tree).map_err(unusable)?;
     }
     Report::Done.send(&talking).map_err(other)?;
     Ok(())
@@ -397,7 +317,7 @@ fn run(received: Received, measured: Vec<(Axis, Outcome)>) -> Result<(), Option<
 
 /// Writes the directory `path` below `above` as a normalised tar. The build made both, and may have made links.
 fn pack(above: &Path, path: &str, top: &Name, epoch: u32, out: OwnedFd) -> Result<(), tree::TreeError> {
-    let mut directory = open_readable(above).map_err(not_a_directory(path))?;
+    let mut directory = furnish::open_directory(above).map_err(not_a_directory(path))?;
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     for component in Path::new(path) {
         directory = openat(&directory, component, flags, Mode::empty()).map_err(not_a_directory(path))?;
@@ -405,7 +325,7 @@ fn pack(above: &Path, path: &str, top: &Name, epoch: u32, out: OwnedFd) -> Resul
     tree::walk(directory, top, epoch, tree::Limits::STANDARD, File::from(out)).map(drop)
 }
 
-fn not_a_directory(path: &str) -> impl Fn(Errno) -> tree::TreeError {
+fn not_a_directory<E: Into<io::Error>>(path: &str) -> impl Fn(E) -> tree::TreeError {
     let path = PathBuf::from(path);
     move |errno| tree::TreeError::Io { action: "opened as a directory", path: path.clone(), source: errno.into() }
 }

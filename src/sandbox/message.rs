@@ -16,6 +16,7 @@ use super::{Exit, Limits, Medium, Outcome, StepReport, Told, Wall};
 use crate::digest::Digest;
 use crate::lockfile::Name;
 use crate::plan::{RelativePath, Step, Unpack};
+use crate::store::Blob;
 use crate::variation::{Axis, Variation};
 
 /// A request is as large as its plan at most, and a variation.
@@ -33,6 +34,8 @@ pub(super) enum Task {
         /// `TERM`.
         terminal: String,
     },
+    /// Raise every wall around nothing.
+    Probe,
 }
 
 /// All that the box is made from.
@@ -113,10 +116,18 @@ pub(super) enum Failure {
     Step { index: usize, exit: Exit, full: bool },
     /// The output cannot be packed.
     Output(Told),
+    /// The build root cannot be kept.
+    Kept(Told),
     /// There is no space left for what is unpacked.
     Space(Told),
     /// Anything else.
     Other(Told),
+}
+
+impl Pin {
+    pub(super) fn of(blob: &Blob) -> Self {
+        Self { digest: blob.digest(), size: blob.size() }
+    }
 }
 
 impl Request {

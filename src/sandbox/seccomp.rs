@@ -1,6 +1,7 @@
 //! Which system calls the build may make.
 //!
-//! One table, made into filters for the kernel ([`install`]). It never lets a call through because nobody thought of it: what is not named answers `ENOSYS`, as on an
+//! One table, read twice: as filters for the kernel ([`install`]) and as the `seccomp` section of an OCI runtime bundle
+//! ([`oci`]). It never lets a call through because nobody thought of it: what is not named answers `ENOSYS`, as on an
 //! older kernel, so that programs fall back.
 //!
 //! # Why
@@ -21,6 +22,11 @@ use std::collections::BTreeMap;
 use std::io;
 
 use libc::c_long;
+use oci_spec::OciSpecError;
+use oci_spec::runtime::{
+    Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompArgBuilder, LinuxSeccompBuilder,
+    LinuxSeccompOperator, LinuxSyscall, LinuxSyscallBuilder,
+};
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, TargetArch,
@@ -199,6 +205,50 @@ pub(super) fn install() -> Result<(), SeccompError> {
         apply(&program)?;
     }
     Ok(())
+}
+
+/// The same table as OCI's runtime specification writes it, as far as it can: `ioctl` cannot be guarded there, because
+/// libseccomp takes no two conditions on one argument, and guarded calls answer `ENOSYS`.
+pub(super) fn oci() -> Result<LinuxSeccomp, OciSpecError> {
+    let names = |calls: &[&[Call]]| -> Vec<String> {
+        calls.iter().copied().flatten().map(|(name, _)| (*name).to_owned()).collect()
+    };
+    let errno = |calls: &[&[Call]], errno: i32| {
+        LinuxSyscallBuilder::default()
+            .names(names(calls))
+            .action(LinuxSeccompAction::ScmpActErrno)
+            .errno_ret(errno.cast_unsigned())
+            .build()
+    };
+    let allow = |names: Vec<String>, args: Vec<LinuxSeccompArg>| {
+        LinuxSyscallBuilder::default().names(names).action(LinuxSeccompAction::ScmpActAllow).args(args).build()
+    };
+    let mut always = names(&[ALLOWED, ALLOWED_OLD]);
+    let mut syscalls: Vec<LinuxSyscall> =
+        vec![errno(&[REFUSED, REFUSED_OLD], libc::EPERM)?, errno(&[UNSUPPORTED], libc::ENOTSUP)?];
+    for Guard { call: (name, _), argument, allowed } in GUARDED {
+        match allowed {
+            Values::NoneOf(_) => always.push((*name).to_owned()),
+            Values::Masked { mask, values } => {
+                for value in *values {
+                    let argument = LinuxSeccompArgBuilder::default()
+                        .index(*argument)
+                        .value(*mask)
+                        .value_two(*value)
+                        .op(LinuxSeccompOperator::ScmpCmpMaskedEq)
+                        .build()?;
+                    syscalls.push(allow(vec![(*name).to_owned()], vec![argument])?);
+                }
+            }
+        }
+    }
+    syscalls.push(LinuxSyscallBuilder::default().names(always).action(LinuxSeccompAction::ScmpActAllow).build()?);
+    LinuxSeccompBuilder::default()
+        .default_action(LinuxSeccompAction::ScmpActErrno)
+        .default_errno_ret(libc::ENOSYS.cast_unsigned())
+        .architectures(vec![if cfg!(target_arch = "x86_64") { Arch::ScmpArchX86_64 } else { Arch::ScmpArchAarch64 }])
+        .syscalls(syscalls)
+        .build()
 }
 
 /// In the order in which they have to be installed.

@@ -19,6 +19,9 @@ use crate::variation::Variation;
 pub(super) const DEVICES: [&str; 6] =
     ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
 
+/// Directories that every box has, beside its build root and its user's home.
+pub(super) const PLACES: [&str; 6] = ["/dev", "/etc", "/pgproof/inputs", "/pgproof/out", "/proc", "/tmp"];
+
 /// How many bytes `/dev/shm` may hold: PostgreSQL's own tests put shared memory there.
 const SHARED_MEMORY_SIZE: u64 = 1 << 30;
 
@@ -53,8 +56,8 @@ pub(super) fn inner(request: &Request) -> Result<Spec, OciSpecError> {
     let variation = &request.variation;
     let mut linux = LinuxBuilder::default()
         .namespaces(namespaces(&[Pid, Ipc, Uts, Mount, Cgroup, Time])?)
-        .masked_paths(paths(&MASKED))
-        .readonly_paths(paths(&READ_ONLY))
+        .masked_paths(masked())
+        .readonly_paths(read_only())
         // An empty path would mean the keeper's own cgroup, and libcontainer removes what it finds there.
         .cgroups_path("/box")
         .build()?;
@@ -143,7 +146,7 @@ pub(super) fn own_limit(kind: PosixRlimitType) -> (u64, u64) {
 }
 
 /// What libcontainer mounts. `/tmp`, the build root and the output are in place already.
-fn mounts() -> Result<Vec<Mount>, OciSpecError> {
+pub(super) fn mounts() -> Result<Vec<Mount>, OciSpecError> {
     let shared_memory = format!("size={SHARED_MEMORY_SIZE}");
     Ok(vec![
         mount("proc", "/proc", &["nosuid", "nodev", "noexec"])?,
@@ -166,8 +169,14 @@ pub(super) fn namespaces(kinds: &[LinuxNamespaceType]) -> Result<Vec<LinuxNamesp
     kinds.iter().map(|kind| LinuxNamespaceBuilder::default().typ(*kind).build()).collect()
 }
 
-fn paths(paths: &[&str]) -> Vec<String> {
-    paths.iter().map(|path| (*path).to_owned()).collect()
+/// What nobody in the box may read.
+pub(super) fn masked() -> Vec<String> {
+    MASKED.map(str::to_owned).to_vec()
+}
+
+/// What nobody in the box may change.
+pub(super) fn read_only() -> Vec<String> {
+    READ_ONLY.map(str::to_owned).to_vec()
 }
 
 #[expect(clippy::disallowed_types, reason = "oci-spec's type; the order of two clocks reaches nothing")]

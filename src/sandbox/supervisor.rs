@@ -4,13 +4,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
-use std::io::{self, Read, Write as _};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::io::{self, BufRead as _, Read, Write as _};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
@@ -22,10 +23,14 @@ use super::cgroup::Cgroups;
 use super::message::{Failure, HostIds, Pin, Report, Request, Supply, Task};
 use super::scratch::Scratch;
 use super::{
-    Event, HELPER_ARGUMENT, Installed, Job, Medium, Outcome, SandboxError, StepReport, Told, Wall, doctor, system,
+    Event, HELPER_ARGUMENT, Installed, Job, Limits, Medium, Outcome, Resource, SandboxError, StepReport, Told, Wall,
+    remedy, system,
 };
+use crate::digest::Digest;
+use crate::lockfile::Name;
 use crate::store::{Blob, Incoming, Store};
-use crate::variation::Axis;
+use crate::tree::{self, TreeError};
+use crate::variation::{Axis, Variation};
 
 /// How many of the last lines a failure shows, and how much of each.
 const TAIL_LINES: usize = 40;
@@ -45,6 +50,9 @@ const SPARE_DISK: u64 = 256 << 20;
 /// The first id of the range that builds are mapped to when pgproof runs as root: nobody is given ids this high.
 const FIRST_HOST_ID: u32 = 0x7000_0000;
 
+/// How many builds one process runs at once at most: numbers are given again after so many.
+const BUILDS: u32 = 64;
+
 /// The largest line that the box may report.
 const REPORT_LIMIT: usize = 1 << 20;
 
@@ -63,6 +71,11 @@ impl Cancel {
         // It fails only when it has been asked 2^64 times.
         self.0.write(1).ok();
     }
+
+    /// Readable once somebody has asked.
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
 }
 
 /// What the pipes of a box gave.
@@ -78,6 +91,24 @@ struct Heard<'store> {
     prepared: Duration,
     failure: Option<Failure>,
     done: bool,
+}
+
+impl<'store> Heard<'store> {
+    fn new(store: &'store Store) -> Result<Self, SandboxError> {
+        Ok(Self {
+            log: store.incoming()?,
+            logged: 0,
+            tail: Tail::default(),
+            tree: store.incoming()?,
+            reports: Vec::new(),
+            walls: Vec::new(),
+            axes: BTreeMap::new(),
+            steps: Vec::new(),
+            prepared: Duration::ZERO,
+            failure: None,
+            done: false,
+        })
+    }
 }
 
 /// Why the box is ended before its time.
@@ -96,6 +127,47 @@ struct Place {
     ids: HostIds,
 }
 
+/// A box that was started, and the ends of its pipes.
+pub(super) struct Running {
+    helper: Helper,
+    cgroups: Cgroups,
+    place: Place,
+    pub(super) reports: File,
+    tree: File,
+    pub(super) log: File,
+    kept: Option<File>,
+}
+
+impl Running {
+    /// Starts a box. `terminal` is the box's end of the socket that a shell's terminal is sent over.
+    pub(super) fn start(
+        job: &Job<'_>,
+        store: &Store,
+        task: Task,
+        terminal: Option<OwnedFd>,
+    ) -> Result<Self, SandboxError> {
+        let place = Place::find(job, store)?;
+        let request = request(job, &place, task)?;
+        let (reports, reporting) = pipe()?;
+        let (tree, packing) = pipe()?;
+        let (log, logging) = pipe()?;
+        let (kept, keeping) =
+            if request.keep { pipe().map(|(from, to)| (Some(from), Some(to)))? } else { (None, None) };
+        let helper = Helper::start(&job.helper, logging)?;
+        let cgroups = Cgroups::new(helper.pid()?, job.limits);
+        let pipes = [Some(reporting), Some(packing), terminal, keeping];
+        let blobs = std::iter::once(job.rootfs).chain(job.inputs.iter().map(|(_, blob)| *blob));
+        let files = blobs.map(|blob| Ok(store.file(blob)?.into()));
+        helper.send(&request, pipes.into_iter().flatten().map(Ok).chain(files))?;
+        Ok(Self { helper, cgroups, place, reports, tree, log, kept })
+    }
+
+    /// Ends the box, if it has not ended, and removes what it had on the host.
+    pub(super) fn end(self) -> Result<(), SandboxError> {
+        self.helper.end()
+    }
+}
+
 pub(super) fn run(
     job: &Job<'_>,
     store: &Store,
@@ -103,42 +175,25 @@ pub(super) fn run(
     cancel: &Cancel,
 ) -> Result<Installed, SandboxError> {
     let started = Instant::now();
-    let place = place(job, store)?;
-    let request = request(job, &place, Task::Build)?;
-    let (mut reports, reporting) = pipe()?;
-    let (mut tree, packing) = pipe()?;
-    let (mut log, logging) = pipe()?;
-    let helper = Helper::start(&job.helper, logging)?;
-    let cgroups = Cgroups::new(helper.pid()?, job.limits);
-    helper.send(&request, job, store, vec![reporting, packing])?;
-
-    let mut heard = Heard {
-        log: store.incoming()?,
-        logged: 0,
-        tail: Tail::default(),
-        tree: store.incoming()?,
-        reports: Vec::new(),
-        walls: Vec::new(),
-        axes: BTreeMap::new(),
-        steps: Vec::new(),
-        prepared: Duration::ZERO,
-        failure: None,
-        done: false,
-    };
-    let scratch = place.scratch.as_ref().map(Scratch::path);
-    let listening = Listening { job, started, medium: place.medium, scratch };
-    let stop = listening.listen(&mut [&mut reports, &mut tree, &mut log], &mut heard, events, cancel);
-    helper.end()?;
-    let peak_memory = cgroups.peak_memory();
-    let outcomes = cgroups.outcomes.clone();
-    drop(cgroups);
-    // What was printed before the end.
-    if let Err(Stop::Broken(error)) = stop {
-        return Err(error);
-    }
+    let mut heard = Heard::new(store)?;
+    let mut running = Running::start(job, store, Task::Build, None)?;
+    let kept = running.kept.take().zip(job.keep.as_deref());
+    let medium = running.place.medium;
+    let (stop, peak_memory, cgroups) = std::thread::scope(|scope| {
+        let keeping = kept.map(|(pipe, directory)| scope.spawn(move || keep(pipe, directory)));
+        let listening = Listening { job, started, medium, scratch: running.place.scratch_path() };
+        let pipes = [&running.reports, &running.tree, &running.log];
+        let stop = listening.listen(pipes, &mut heard, events, cancel);
+        let (peak_memory, cgroups) = (running.cgroups.peak_memory(), running.cgroups.outcomes.clone());
+        running.end()?;
+        // A thread that panics has said so.
+        keeping.map_or(Ok(()), |keeping| keeping.join().unwrap_or(Ok(())))?;
+        Ok::<_, SandboxError>((stop, peak_memory, cgroups))
+    })?;
     let Heard { log, tree, tail, walls, axes, steps, prepared, failure, done, .. } = heard;
     let log = log.commit()?;
     match stop {
+        Ok(()) => {}
         Err(Stop::Timeout) => return Err(SandboxError::Timeout { limit: job.limits.time, log }),
         Err(Stop::Endless) => return Err(SandboxError::Endless { limit: job.limits.log, log }),
         Err(Stop::Cancelled) => return Err(SandboxError::Cancelled),
@@ -147,23 +202,110 @@ pub(super) fn run(
             return Err(SandboxError::Space { place, needed: SPARE_DISK, available });
         }
         Err(Stop::Broken(error)) => return Err(error),
-        Ok(()) => {}
     }
     if let Some(failure) = failure {
-        return Err(explain(failure, job, log, tail));
+        return Err(explain(failure, job, log, tail.lines()));
     }
     if !done {
-        let last = tail.lines().pop().unwrap_or_default();
-        return Err(SandboxError::Helper { source: Told::new(format!("it ended without a word: {last}")) });
+        return Err(silent(tail));
     }
     let tree = tree.commit()?;
-    Ok(Installed { tree, log, walls, cgroups: outcomes, axes, steps, medium: place.medium, prepared, peak_memory })
+    Ok(Installed { tree, log, walls, cgroups, axes, steps, medium, prepared, peak_memory })
+}
+
+/// What came of raising every wall around nothing.
+pub(super) struct Probed {
+    pub(super) failure: Option<Failure>,
+    pub(super) cgroups: Vec<(Resource, Outcome)>,
+}
+
+/// Raises every wall around nothing: why that failed, if it did, and what cgroups limit.
+pub(super) fn probe(helper: &Path, limits: Limits) -> Result<Probed, SandboxError> {
+    let io = |action| move |source| SandboxError::Io { action, source };
+    let nothing = || File::open("/dev/null").map_err(io("open /dev/null"));
+    let name = |text: &str| text.parse::<Name>().map_err(|error| io("name a probe")(io::Error::other(error)));
+    let request = Request {
+        task: Task::Probe,
+        name: name("probe")?,
+        variation: Variation::plain(1),
+        environment: BTreeMap::new(),
+        steps: Vec::new(),
+        epoch: 0,
+        output: ".".parse().map_err(|error| io("name a probe")(io::Error::other(error)))?,
+        rootfs: Pin { digest: Digest::of(b""), size: 0 },
+        inputs: Vec::new(),
+        limits,
+        medium: Medium::Memory,
+        scratch: None,
+        ids: host_ids(unique()).map_err(io("read /proc/self/uid_map"))?,
+        keep: false,
+    };
+    let (reports, reporting) = pipe()?;
+    let (mut log, logging) = pipe()?;
+    let helper = Helper::start(helper, logging)?;
+    let cgroups = Cgroups::new(helper.pid()?, limits);
+    helper.send(&request, [reporting, nothing()?.into(), nothing()?.into()].into_iter().map(Ok))?;
+    let mut failure = None;
+    let mut done = false;
+    for line in io::BufReader::new(reports).lines() {
+        let line = line.map_err(io("listen to its helper"))?;
+        match serde_json::from_str(&line).map_err(|error| io("understand the box")(error.into()))? {
+            Report::Failed(first) => {
+                failure.get_or_insert(first);
+            }
+            Report::Done => done = true,
+            Report::Prepared
+            | Report::Walls(_)
+            | Report::Axis(..)
+            | Report::Started(_)
+            | Report::Finished(..)
+            | Report::Left(_)
+            | Report::Packing => {}
+        }
+    }
+    helper.end()?;
+    if failure.is_none() && !done {
+        let mut tail = Tail::default();
+        let mut text = Vec::new();
+        log.read_to_end(&mut text).map_err(io("listen to its helper"))?;
+        tail.push(&text);
+        return Err(silent(tail));
+    }
+    Ok(Probed { failure, cgroups: cgroups.outcomes.clone() })
+}
+
+/// Unpacks the build root.
+fn keep(pipe: File, directory: &Path) -> Result<(), SandboxError> {
+    let failed = |source| SandboxError::Keep { path: directory.to_owned(), source };
+    let io = |source| TreeError::Io { action: "created", path: directory.to_owned(), source };
+    std::fs::create_dir_all(directory).map_err(io).map_err(failed)?;
+    let opened = File::open(directory).map_err(io).map_err(failed)?;
+    let options = tree::Options {
+        strip: 0,
+        modes: tree::Modes::Kept,
+        times: tree::Times::Shifted(0),
+        limits: tree::Limits::STANDARD,
+    };
+    // Of a box that was stopped there is nothing, or half of it, and another error says why.
+    let mut pipe = io::BufReader::new(pipe);
+    if pipe.fill_buf().is_ok_and(<[u8]>::is_empty) {
+        return Ok(());
+    }
+    tree::unpack(pipe, opened, &options).map(drop).map_err(failed)
+}
+
+/// The helper was killed, or has a bug.
+fn silent(tail: Tail) -> SandboxError {
+    let last = tail.lines().pop().unwrap_or_default();
+    SandboxError::Helper { source: Told::new(format!("it ended without a word: {last}")) }
 }
 
 /// What a failure in the box means to a caller.
-fn explain(failure: Failure, job: &Job<'_>, log: Blob, tail: Tail) -> SandboxError {
+pub(super) fn explain(failure: Failure, job: &Job<'_>, log: Blob, tail: Vec<String>) -> SandboxError {
     match failure {
-        Failure::Wall(wall, source) => SandboxError::NotClosed { wall, remedy: doctor::remedy(wall), source },
+        Failure::Wall(wall, source) => {
+            SandboxError::NotClosed { wall, remedy: remedy::for_wall(wall, &source), source }
+        }
         Failure::Input(what, source) => SandboxError::Input { what, source },
         Failure::Step { index, exit, full } => match job.plan.steps.get(index) {
             Some(step) => SandboxError::StepFailed {
@@ -171,43 +313,49 @@ fn explain(failure: Failure, job: &Job<'_>, log: Blob, tail: Tail) -> SandboxErr
                 exit,
                 hint: if full { " (its disk is full: raise --disk)" } else { "" },
                 log,
-                tail: tail.lines(),
+                tail,
             },
             None => SandboxError::Helper { source: Told::new(format!("step {index} failed, which the plan has not")) },
         },
         Failure::Output(source) => {
             SandboxError::Output { path: format!("/pgproof/out/{}", job.plan.output), log, source }
         }
-        Failure::Space(source) | Failure::Other(source) => SandboxError::Helper { source },
+        Failure::Kept(source) | Failure::Space(source) | Failure::Other(source) => SandboxError::Helper { source },
     }
 }
 
-/// Decides where things go.
-fn place(job: &Job<'_>, store: &Store) -> Result<Place, SandboxError> {
-    let io = |action| move |source| SandboxError::Io { action, source };
-    let available = available_memory().map_err(io("read /proc/meminfo"))?;
-    let (root, build) = needs(job);
-    let medium = if available < root + SPARE_MEMORY {
-        Medium::Disk
-    } else if job.variation.on_disk || available < root + build + SPARE_MEMORY {
-        Medium::BuildOnDisk
-    } else {
-        Medium::Memory
-    };
-    let unique = std::process::id().wrapping_mul(64).wrapping_add(next());
-    let ids = host_ids(unique).map_err(io("read /proc/self/uid_map"))?;
-    if medium == Medium::Memory {
-        return Ok(Place { medium, scratch: None, ids });
+impl Place {
+    fn scratch_path(&self) -> Option<&Path> {
+        self.scratch.as_ref().map(Scratch::path)
     }
-    let needed = SPARE_DISK + build + if medium == Medium::Disk { root } else { 0 };
-    let free = free_disk(store.root()).map_err(io("ask how much disk is free"))?;
-    if free < needed {
-        return Err(SandboxError::Space { place: store.root().display().to_string(), needed, available: free });
+
+    /// Decides where things go.
+    fn find(job: &Job<'_>, store: &Store) -> Result<Self, SandboxError> {
+        let io = |action| move |source| SandboxError::Io { action, source };
+        let available = available_memory().map_err(io("read /proc/meminfo"))?;
+        let (root, build) = needs(job);
+        let medium = if available < root + SPARE_MEMORY {
+            Medium::Disk
+        } else if job.variation.on_disk || available < root + build + SPARE_MEMORY {
+            Medium::BuildOnDisk
+        } else {
+            Medium::Memory
+        };
+        let unique = unique();
+        let ids = host_ids(unique).map_err(io("read /proc/self/uid_map"))?;
+        if medium == Medium::Memory {
+            return Ok(Place { medium, scratch: None, ids });
+        }
+        let needed = SPARE_DISK + build + if medium == Medium::Disk { root } else { 0 };
+        let free = free_disk(store.root()).map_err(io("ask how much disk is free"))?;
+        if free < needed {
+            return Err(SandboxError::Space { place: store.root().display().to_string(), needed, available: free });
+        }
+        let name = format!("{}-{unique}", std::process::id());
+        let scratch = Scratch::new(&store.root().join("scratch"), &name, ids)
+            .map_err(io("make a scratch directory in the store"))?;
+        Ok(Place { medium, scratch: Some(scratch), ids })
     }
-    let name = format!("{}-{unique}", std::process::id());
-    let scratch =
-        Scratch::new(&store.root().join("scratch"), &name, ids).map_err(io("make a scratch directory in the store"))?;
-    Ok(Place { medium, scratch: Some(scratch), ids })
 }
 
 /// How many bytes the root file system takes, and the build.
@@ -225,10 +373,10 @@ fn needs(job: &Job<'_>) -> (u64, u64) {
     (root, build.max(GROWTH_LEAST).min(job.limits.disk))
 }
 
-/// A number that no other call in this process gets.
-fn next() -> u32 {
-    static COUNTER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-    COUNTER.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 64
+/// A number that no other build on this machine has now.
+fn unique() -> u32 {
+    static COUNTER: AtomicU32 = AtomicU32::new(0);
+    std::process::id().wrapping_mul(BUILDS).wrapping_add(COUNTER.fetch_add(1, Ordering::Relaxed) % BUILDS)
 }
 
 /// The ids outside that the build's are mapped to: the caller's own; for root ones that nobody has.
@@ -273,20 +421,25 @@ fn free_disk(path: &Path) -> io::Result<u64> {
     Ok(status.blocks_available() * status.fragment_size())
 }
 
-fn request(job: &Job<'_>, place: &Place, task: Task) -> Result<Request, SandboxError> {
-    let pin = |blob: &Blob| Pin { digest: blob.digest(), size: blob.size() };
-    let mut inputs = Vec::new();
+/// The plan's inputs with what the job has for them.
+pub(super) fn supplies(job: &Job<'_>) -> Result<Vec<Supply>, SandboxError> {
+    let mut supplies = Vec::new();
     for (input, (given, blob)) in job.plan.inputs.iter().zip(&job.inputs) {
         let decompressed = input.unpack.as_ref().is_some_and(|unpack| unpack.tar_digest == Some(blob.digest()));
         if *given != input || !(decompressed || blob.digest() == input.digest) {
             return Err(SandboxError::Inputs { name: input.name.clone() });
         }
         let (name, unpack) = (input.name.clone(), input.unpack.clone());
-        inputs.push(Supply { name, pin: pin(blob), unpack, decompressed });
+        supplies.push(Supply { name, pin: Pin::of(blob), unpack, decompressed });
     }
-    if let Some(input) = job.plan.inputs.get(inputs.len()) {
-        return Err(SandboxError::Inputs { name: input.name.clone() });
+    match job.plan.inputs.get(supplies.len()) {
+        Some(input) => Err(SandboxError::Inputs { name: input.name.clone() }),
+        None => Ok(supplies),
     }
+}
+
+fn request(job: &Job<'_>, place: &Place, task: Task) -> Result<Request, SandboxError> {
+    let inputs = supplies(job)?;
     Ok(Request {
         task,
         name: job.plan.name.clone(),
@@ -295,13 +448,13 @@ fn request(job: &Job<'_>, place: &Place, task: Task) -> Result<Request, SandboxE
         steps: job.plan.steps.clone(),
         epoch: job.plan.source_date_epoch,
         output: job.plan.output.clone(),
-        rootfs: pin(&job.rootfs),
+        rootfs: Pin::of(&job.rootfs),
         inputs,
         limits: job.limits,
         medium: place.medium,
         scratch: place.scratch.as_ref().map(|scratch| scratch.path().to_owned()),
         ids: place.ids,
-        keep: false,
+        keep: job.keep.is_some(),
     })
 }
 
@@ -313,7 +466,7 @@ struct Helper {
 
 impl Helper {
     /// Starts the helper; what it and the steps print goes to `log`.
-    fn start(program: &Path, log: OwnedFd) -> Result<Self, SandboxError> {
+    pub(super) fn start(program: &Path, log: OwnedFd) -> Result<Self, SandboxError> {
         let io = |source| SandboxError::Io { action: "start its helper", source };
         let (socket, theirs) = UnixStream::pair().map_err(io)?;
         let also = log.try_clone().map_err(io)?;
@@ -339,21 +492,22 @@ impl Helper {
     }
 
     /// Sends the request and the descriptors in the order that [`super::message`] tells.
-    fn send(&self, request: &Request, job: &Job<'_>, store: &Store, pipes: Vec<OwnedFd>) -> Result<(), SandboxError> {
+    fn send(
+        &self,
+        request: &Request,
+        descriptors: impl Iterator<Item = Result<OwnedFd, SandboxError>>,
+    ) -> Result<(), SandboxError> {
         let Some(socket) = &self.socket else { return Ok(()) };
         let io = |source| SandboxError::Io { action: "talk to its helper", source };
         request.send(socket).map_err(io)?;
-        for pipe in pipes {
-            system::send_fd(socket, pipe.as_raw_fd()).map_err(io)?;
-        }
-        for blob in std::iter::once(&job.rootfs).chain(job.inputs.iter().map(|(_, blob)| blob)) {
-            system::send_fd(socket, store.file(*blob)?.as_raw_fd()).map_err(io)?;
+        for descriptor in descriptors {
+            system::send_fd(socket, descriptor?.as_raw_fd()).map_err(io)?;
         }
         Ok(())
     }
 
     /// Has the box end, if it has not, and waits until it has.
-    fn end(mut self) -> Result<(), SandboxError> {
+    pub(super) fn end(mut self) -> Result<(), SandboxError> {
         self.finish().map_err(|source| SandboxError::Io { action: "end its helper", source })
     }
 
@@ -391,7 +545,7 @@ impl Listening<'_> {
     /// Reads the three pipes until all are closed, which is when nothing of the box is left.
     fn listen(
         &self,
-        pipes: &mut [&mut File; 3],
+        pipes: [&File; 3],
         heard: &mut Heard<'_>,
         events: &mut dyn FnMut(Event),
         cancel: &Cancel,
@@ -401,7 +555,7 @@ impl Listening<'_> {
         let mut deadline = None;
         while open.contains(&true) {
             let ready = {
-                let mut fds: Vec<PollFd<'_>> = std::iter::once(cancel.0.as_fd())
+                let mut fds: Vec<PollFd<'_>> = std::iter::once(cancel.as_fd())
                     .chain(pipes.iter().zip(open).filter(|(_, open)| *open).map(|(pipe, _)| pipe.as_fd()))
                     .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
                     .collect();
@@ -425,7 +579,8 @@ impl Listening<'_> {
                 if !open[index] || readiness.next() != Some(&true) {
                     continue;
                 }
-                let count = pipes[index]
+                let mut pipe = pipes[index];
+                let count = pipe
                     .read(&mut buffer)
                     .map_err(|source| Stop::Broken(SandboxError::Io { action: "read from the box", source }))?;
                 if count == 0 {
@@ -520,7 +675,10 @@ impl Listening<'_> {
             Report::Packing => events(Event::Packing),
             Report::Left(_) => {}
             Report::Done => heard.done = true,
-            Report::Failed(failure) => heard.failure = Some(failure),
+            // The first is the cause of the others.
+            Report::Failed(failure) => {
+                heard.failure.get_or_insert(failure);
+            }
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use nix::cmsg_space;
@@ -219,4 +219,22 @@ pub(super) fn default_signals() {
         libc::sigemptyset(none.as_mut_ptr());
         libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
     }
+}
+
+/// The rows and columns of a terminal's window; `None` if it is no terminal or has no window.
+pub(super) fn window_size(terminal: BorrowedFd<'_>) -> Option<(u16, u16)> {
+    let mut window = MaybeUninit::<libc::winsize>::zeroed();
+    // SAFETY: `window` is a valid `winsize` for the kernel to write.
+    let result = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, window.as_mut_ptr()) };
+    // SAFETY: zeroed is a valid `winsize`, and the kernel may have filled it in.
+    let window = unsafe { window.assume_init() };
+    (result == 0 && window.ws_row > 0 && window.ws_col > 0).then_some((window.ws_row, window.ws_col))
+}
+
+/// Tells a terminal the rows and columns of its window.
+pub(super) fn set_window_size(terminal: BorrowedFd<'_>, (rows, columns): (u16, u16)) -> io::Result<()> {
+    let window = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: `window` is a valid `winsize` for the kernel to read.
+    let result = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const window) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
