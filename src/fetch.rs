@@ -21,14 +21,14 @@ use url::Url;
 
 use crate::digest::Digest;
 use crate::lockfile::Pin;
-use crate::store::{Blob, Store, StoreError};
+use crate::store::{Blob, Fault, Store, StoreError};
 
 mod failure;
 mod mirrors;
 mod network;
 mod transfer;
 
-pub use failure::Failure;
+pub use failure::{Failure, Redirect};
 pub use mirrors::{Mirror, MirrorError, Mirrors, SNAPSHOT, of_host};
 pub use network::{Limits, Network};
 
@@ -92,7 +92,7 @@ pub struct Unfetched {
 pub enum FetchError {
     /// Files are missing and the network may not be used.
     #[error(
-        "{} missing from the store, and the network may not be used: {}; run `pgproof fetch` without --offline once, or put files \
+        "the store lacks {}, and the network may not be used: {}; run `pgproof fetch` without --offline once, or put files \
          in with `pgproof store add FILE`",
         count(missing.len(), "input"), listed(missing)
     )]
@@ -122,15 +122,7 @@ pub enum FetchError {
         /// The size of the bytes with this digest.
         actual: u64,
     },
-    /// What the store has is damaged.
-    #[error("{name} in the store cannot be used")]
-    Damaged {
-        /// The pin's name.
-        name: String,
-        /// What is wrong with it.
-        source: io::Error,
-    },
-    /// The store cannot take it.
+    /// The store cannot take it, or has damaged it.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// No connection can even be tried.
@@ -196,7 +188,7 @@ fn missing(pins: &[Pin], store: &Store) -> Result<Vec<Arc<Pin>>, FetchError> {
         }
     }
     let mut missing: Vec<_> = missing.into_values().collect();
-    missing.sort_by_key(|pin| std::cmp::Reverse(pin.size));
+    missing.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.name.cmp(&b.name)));
     Ok(missing)
 }
 
@@ -205,7 +197,10 @@ fn misfit(pin: &Pin, blob: Blob, store: &Store) -> FetchError {
     let name = pin.name.clone();
     match store.read(blob).map(|mut reader| io::copy(&mut reader, &mut io::sink())) {
         Ok(Ok(actual)) => FetchError::LockedSize { name, digest: pin.digest, locked: pin.size, actual },
-        Ok(Err(source)) => FetchError::Damaged { name, source },
+        Ok(Err(error)) => match error.downcast::<StoreError>() {
+            Ok(error) => error.into(),
+            Err(source) => StoreError::Io { action: "read", path: store.root().to_owned(), source }.into(),
+        },
         Err(error) => error.into(),
     }
 }
@@ -214,6 +209,7 @@ fn bring(pins: Vec<Arc<Pin>>, store: &Store, network: &Network, progress: &dyn P
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(THREAD_LIMIT);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
+        .max_blocking_threads(network.limits.connections.max(1))
         .enable_all()
         .build()
         .map_err(|source| FetchError::Runtime { source })?;
@@ -282,8 +278,9 @@ impl FetchError {
     pub fn is_unverified(&self) -> bool {
         match self {
             Self::Unfetched { failed, .. } => failed.iter().any(Unfetched::is_unverified),
-            Self::LockedSize { .. } | Self::Damaged { .. } => true,
-            Self::Store(_) | Self::Offline { .. } | Self::Client { .. } | Self::Runtime { .. } => false,
+            Self::LockedSize { .. } => true,
+            Self::Store(error) => error.fault() == Fault::Content,
+            Self::Offline { .. } | Self::Client { .. } | Self::Runtime { .. } => false,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Resolves a definition into a lockfile, on the word of signed indices.
 //!
-//! Every byte is believed only through a chain that starts at the fingerprints in the definition: signature → `Release` →
-//! `Packages` or `Sources`, by SHA-256 → the digest of a `.deb` or tarball. Runs nothing and unpacks no package.
+//! Every byte is believed only through a chain that starts at the fingerprints in the definition: signature → `Release`
+//! → `Packages` or `Sources`, by SHA-256 → the digest of a `.deb` or tarball. Runs nothing and unpacks no package.
 //!
 //! # Why
 //!

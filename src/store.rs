@@ -28,6 +28,7 @@
 
 mod added;
 mod incoming;
+mod ingest;
 mod layout;
 mod reader;
 mod runs;
@@ -47,6 +48,7 @@ use serde::de::DeserializeOwned;
 use crate::digest::Digest;
 
 pub use incoming::Incoming;
+pub use ingest::{Admission, Ingest, Settled};
 pub use layout::Image;
 pub use reader::{BlobReader, Damage, Damaged};
 pub use runs::{Outcome, Record};
@@ -68,10 +70,6 @@ const BLOBS: &str = "blobs/sha256";
 /// The names at the top of a store. A directory with any other is not one.
 const OWN_NAMES: [&str; 9] =
     ["added.json", "blobs", "index.json", "index.lock", "ingest", "lock", "oci-layout", "runs", "version"];
-
-mod ingest;
-
-pub use ingest::{Admission, Ingest, Landing};
 
 /// A content-addressed directory of blobs.
 #[derive(Debug, Clone)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::shown;
 use crate::digest::Digest;
 
 /// What was wrong with one origin.
@@ -64,19 +65,23 @@ pub enum Failure {
         received: u64,
     },
     /// It kept the connection open and sent next to nothing.
-    #[error("sent next to nothing for {} s", idle.as_secs())]
+    #[error("sent next to nothing for {} s{}", idle.as_secs(), redirected(at.as_ref()))]
     Stalled {
+        /// Where it redirected to, if that was what sent nothing.
+        at: Option<Url>,
         /// For how long.
         idle: Duration,
     },
     /// No connection could be made, or none that it answered on.
-    #[error("cannot be reached: {}", cause(source))]
+    #[error("cannot be reached{}: {}", redirected(at.as_ref()), cause(source))]
     Unreachable {
+        /// Where it redirected to, if that was what cannot be reached.
+        at: Option<Url>,
         /// Why.
         source: reqwest::Error,
     },
-    /// Another input has just tried it in vain.
-    #[error("cannot be reached, as another input found")]
+    /// Another input has just waited for it in vain.
+    #[error("gave no answer to another input a moment ago")]
     Shunned,
     /// Its certificate is not good.
     #[error("cannot be trusted: {}", cause(source))]
@@ -94,11 +99,8 @@ pub enum Failure {
     #[error("is plain http, and nothing vouches for what it gives")]
     Insecure,
     /// It redirects where pgproof does not follow.
-    #[error("redirects where pgproof does not follow: {}", cause(source))]
-    Redirect {
-        /// Where and why not.
-        source: reqwest::Error,
-    },
+    #[error("redirects where pgproof does not follow: {0}")]
+    Redirect(Redirect),
     /// The URL is none that can be asked for.
     #[error("cannot be asked: {}", cause(source))]
     Unfit {
@@ -108,30 +110,35 @@ pub enum Failure {
 }
 
 /// Where pgproof does not follow.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Refused {
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Redirect {
+    /// On and on.
     #[error("more than {0} times")]
     TooOften(usize),
-    #[error("in a circle, to {0}")]
+    /// To where it came from.
+    #[error("in a circle, to {}", shown(.0))]
     Circle(Url),
-    #[error("to {0}, which is neither http nor https")]
+    /// Out of the web.
+    #[error("to {}, which is neither http nor https", shown(.0))]
     Scheme(Url),
-    #[error("to {0}, which is plain http, and nothing vouches for what it gives")]
+    /// To where nothing vouches for the content.
+    #[error("to {}, which is plain http, and nothing vouches for what it gives", shown(.0))]
     Insecure(Url),
+    /// To what is no URL.
+    #[error("to {0:?}, which is no URL")]
+    Malformed(String),
 }
 
 impl Failure {
-    /// What it means that no answer came.
-    pub(super) fn of_request(source: reqwest::Error) -> Self {
+    /// What it means that no answer came; `at` is where it redirected to.
+    pub(super) fn of_request(at: Option<Url>, source: reqwest::Error) -> Self {
         let source = source.without_url();
-        if source.is_redirect() {
-            Self::Redirect { source }
-        } else if source.is_builder() {
+        if source.is_builder() {
             Self::Unfit { source }
         } else if is_certificate(&source) {
             Self::Certificate { source }
         } else {
-            Self::Unreachable { source }
+            Self::Unreachable { at, source }
         }
     }
 
@@ -143,6 +150,16 @@ impl Failure {
     /// Whether the origin said that it does not have the file.
     pub(super) fn is_gone(&self) -> bool {
         matches!(self, Self::Status { status: 404 | 410, .. })
+    }
+
+    /// Whether the origin let the time pass, so that others need not wait for it too.
+    pub(super) fn is_silence(&self) -> bool {
+        matches!(self, Self::Stalled { .. } | Self::Unreachable { .. })
+    }
+
+    /// Where the origin redirected to, if that was where things went wrong.
+    pub(super) fn redirected_to(&self) -> Option<&Url> {
+        if let Self::Stalled { at, .. } | Self::Unreachable { at, .. } = self { at.as_ref() } else { None }
     }
 
     /// How long the origin asks to be left alone.
@@ -163,10 +180,15 @@ impl Failure {
             | Self::Certificate { .. }
             | Self::NoAuthorities
             | Self::Insecure
-            | Self::Redirect { .. }
+            | Self::Redirect(_)
             | Self::Unfit { .. } => false,
         }
     }
+}
+
+/// ` at http://host/path`.
+fn redirected(at: Option<&Url>) -> String {
+    at.map(|url| format!(" at {}", shown(url))).unwrap_or_default()
 }
 
 /// ` Not Found`, where the status code has a name.
@@ -186,14 +208,19 @@ fn cause(error: &reqwest::Error) -> String {
     deepest.to_string()
 }
 
-/// rustls reports a bad certificate through [`std::io::Error`].
+/// rustls says through an [`std::io::Error`], somewhere inside, that what it received is not to be trusted.
 fn is_certificate(error: &reqwest::Error) -> bool {
     let mut next: Option<&(dyn Error + 'static)> = error.source();
     while let Some(error) = next {
-        if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData) {
+        let io = error.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData) {
             return true;
         }
-        next = error.source();
+        // `io::Error::source` is the source of what it carries, and so skips what it carries.
+        next = match io.and_then(std::io::Error::get_ref) {
+            Some(carried) => Some(carried as &(dyn Error + 'static)),
+            None => error.source(),
+        };
     }
     false
 }

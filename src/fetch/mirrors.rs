@@ -9,6 +9,7 @@
 //!
 //! apt's options (`[arch=… signed-by=…]`, `Signed-By:`) say whom apt trusts; nobody is trusted here.
 
+use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -16,6 +17,7 @@ use std::str::FromStr;
 use jiff::{SignedDuration, Timestamp};
 use url::Url;
 
+use super::shown;
 use crate::lockfile::{Origin, PoolPath};
 
 /// The archive that `debian:` origins lie in: the last component of a mirror's path.
@@ -245,4 +247,11 @@ fn mirror_list(path: &Path) -> Vec<Mirror> {
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| line.split_whitespace().next()?.parse().ok())
         .collect()
+}
+
+/// Without password.
+impl fmt::Display for Mirror {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&shown(&self.0))
+    }
 }

@@ -11,19 +11,22 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
-use reqwest::header::{ACCEPT_ENCODING, DATE, HeaderMap, RANGE, RETRY_AFTER};
-use reqwest::redirect::{Action, Attempt, Policy};
+use reqwest::header::{ACCEPT_ENCODING, DATE, HeaderMap, HeaderValue, LOCATION, RANGE, RETRY_AFTER};
+use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
 use tokio::time::{Instant, timeout, timeout_at};
 use url::Url;
 
-use super::failure::{Failure, Refused};
+use super::failure::{Failure, Redirect};
 use super::mirrors::Mirrors;
 use super::{FetchError, Tried, Unfetched, shown};
 use crate::lockfile::Origin;
 
 /// How many redirects are followed.
 const REDIRECT_LIMIT: usize = 10;
+
+/// The length to which what a server sent is cut in a message, in characters.
+pub(super) const SHOWN: usize = 80;
 
 /// What an origin must send in [`Limits::idle`] to count as sending, in bytes.
 const FLOOR: u64 = 4 << 10;
@@ -67,6 +70,7 @@ pub(super) enum Vouched {
 pub(super) struct Connections {
     client: Client,
     has_authorities: bool,
+    vouched: Vouched,
     limits: Limits,
     shunned: Mutex<BTreeSet<String>>,
 }
@@ -91,8 +95,8 @@ impl Default for Limits {
         Self {
             connections: 16,
             connect: Duration::from_secs(10),
-            idle: Duration::from_secs(30),
-            attempts: 5,
+            idle: Duration::from_secs(20),
+            attempts: 4,
             backoff: Duration::from_millis(500),
             backoff_limit: Duration::from_secs(4),
             retry_after_limit: Duration::from_mins(1),
@@ -124,7 +128,7 @@ impl Network {
             let connections = Connections::open(self.limits, vouched)?;
             let mut tried = Vec::new();
             for url in self.mirrors.urls(origin, None) {
-                match connections.get(&url, vouched, limit).await {
+                match connections.get(&url, limit).await {
                     Ok(bytes) => return Ok(bytes),
                     Err(failure) => tried.push(Tried { origin: shown(&url), failure: Arc::new(failure) }),
                 }
@@ -137,12 +141,13 @@ impl Network {
 impl Connections {
     /// Sets up the client. No connection is made yet.
     pub(super) fn open(limits: Limits, vouched: Vouched) -> Result<Self, FetchError> {
+        // Redirects are followed by `ask`, which knows where they may lead.
         let builder = || {
             Client::builder()
                 .user_agent(concat!("pgproof/", env!("CARGO_PKG_VERSION")))
                 .referer(false)
                 .connect_timeout(limits.connect)
-                .redirect(Policy::custom(move |attempt| follow(attempt, vouched)))
+                .redirect(Policy::none())
         };
         let (client, has_authorities) = match builder().build() {
             Ok(client) => (client, true),
@@ -153,11 +158,29 @@ impl Connections {
                 Err(source) => return Err(FetchError::Client { source }),
             },
         };
-        Ok(Self { client, has_authorities, limits, shunned: Mutex::default() })
+        Ok(Self { client, has_authorities, vouched, limits, shunned: Mutex::default() })
     }
 
     /// Asks for `url`, from byte `from` on, and waits for the answer's head. Only success is an answer: 200 or 206.
     pub(super) async fn ask(&self, url: &Url, from: u64) -> Result<Response, Failure> {
+        let mut passed = Vec::new();
+        let mut at = url.clone();
+        loop {
+            let response = self.ask_at(&at, (!passed.is_empty()).then_some(&at), from).await?;
+            let status = response.status().as_u16();
+            match (status, response.headers().get(LOCATION)) {
+                (200 | 206, _) => return Ok(response),
+                (301 | 302 | 303 | 307 | 308, Some(to)) => {
+                    let to = self.follow(&passed, &at, to).map_err(Failure::Redirect)?;
+                    passed.push(std::mem::replace(&mut at, to));
+                }
+                _ => return Err(Failure::Status { status, retry_after: retry_after(response.headers()) }),
+            }
+        }
+    }
+
+    /// Asks `url` itself; `at` is the same, if another one redirected to it.
+    async fn ask_at(&self, url: &Url, at: Option<&Url>, from: u64) -> Result<Response, Failure> {
         if url.scheme() == "https" && !self.has_authorities {
             return Err(Failure::NoAuthorities);
         }
@@ -169,34 +192,52 @@ impl Connections {
             request = request.header(RANGE, format!("bytes={from}-"));
         }
         let patience = self.limits.connect + self.limits.idle;
-        let response = match timeout(patience, request.send()).await {
-            Ok(answer) => answer.map_err(Failure::of_request)?,
-            Err(_) => return Err(Failure::Stalled { idle: patience }),
-        };
-        match response.status().as_u16() {
-            200 | 206 => Ok(response),
-            status => Err(Failure::Status { status, retry_after: retry_after(response.headers()) }),
+        match timeout(patience, request.send()).await {
+            Ok(answer) => answer.map_err(|source| Failure::of_request(at.cloned(), source)),
+            Err(_) => Err(Failure::Stalled { at: at.cloned(), idle: patience }),
         }
     }
 
-    /// Hands the body, which starts at byte `from` of the content, to `take`, part by part; gives where it ended.
+    /// Where the `Location` that `at` gave leads, after those that were `passed`.
+    fn follow(&self, passed: &[Url], at: &Url, to: &HeaderValue) -> Result<Url, Redirect> {
+        let shown = || String::from_utf8_lossy(to.as_bytes()).chars().take(SHOWN).collect();
+        let joined = to.to_str().ok().and_then(|to| at.join(to).ok());
+        let mut to = joined.ok_or_else(|| Redirect::Malformed(shown()))?;
+        to.set_fragment(None);
+        if !matches!(to.scheme(), "http" | "https") {
+            Err(Redirect::Scheme(to))
+        } else if to.scheme() == "http" && self.vouched == Vouched::ByServer {
+            Err(Redirect::Insecure(to))
+        } else if to == *at || passed.contains(&to) {
+            Err(Redirect::Circle(to))
+        } else if passed.len() >= REDIRECT_LIMIT {
+            Err(Redirect::TooOften(REDIRECT_LIMIT))
+        } else {
+            Ok(to)
+        }
+    }
+
+    /// Hands the body of what `asked` answered, which starts at byte `from` of the content, to `take`, part by part; gives where it ended.
     ///
     /// Content that would be longer than `limit` bytes is an error, and not one byte too many is handed on; content that is
     /// shorter is none.
     pub(super) async fn receive<E>(
         &self,
+        asked: &Url,
         mut response: Response,
         from: u64,
         limit: u64,
         mut take: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<u64, Interrupted<E>> {
         let (mut received, mut window, mut deadline) = (from, 0_u64, Instant::now() + self.limits.idle);
+        // Only where it did not go as asked is it worth telling.
+        let at = (response.url().origin() != asked.origin()).then(|| response.url().clone());
         loop {
             let chunk = match timeout_at(deadline, response.chunk()).await {
                 Ok(Ok(Some(chunk))) => chunk,
                 Ok(Ok(None)) => return Ok(received),
                 Ok(Err(source)) => return Err(Failure::Broken { received, source: source.without_url() }.into()),
-                Err(_) => return Err(Failure::Stalled { idle: self.limits.idle }.into()),
+                Err(_) => return Err(Failure::Stalled { at, idle: self.limits.idle }.into()),
             };
             if chunk.len() as u64 > limit - received {
                 return Err(Failure::TooLong { limit }.into());
@@ -228,8 +269,8 @@ impl Connections {
         self.shunned.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    async fn get(&self, url: &Url, vouched: Vouched, limit: u64) -> Result<Vec<u8>, Failure> {
-        if url.scheme() != "https" && vouched == Vouched::ByServer {
+    async fn get(&self, url: &Url, limit: u64) -> Result<Vec<u8>, Failure> {
+        if url.scheme() != "https" && self.vouched == Vouched::ByServer {
             return Err(Failure::Insecure);
         }
         let mut retry = self.retry();
@@ -247,7 +288,7 @@ impl Connections {
             return Err(Failure::TooLong { limit });
         }
         let mut bytes = Vec::new();
-        let received = self.receive(response, 0, limit, |part| {
+        let received = self.receive(url, response, 0, limit, |part| {
             bytes.extend_from_slice(part);
             Ok::<_, Infallible>(())
         });
@@ -284,22 +325,6 @@ impl<E> From<Failure> for Interrupted<E> {
     fn from(failure: Failure) -> Self {
         Self::ByOrigin(failure)
     }
-}
-
-fn follow(attempt: Attempt<'_>, vouched: Vouched) -> Action {
-    let to = attempt.url();
-    let refused = if !matches!(to.scheme(), "http" | "https") {
-        Refused::Scheme(to.clone())
-    } else if to.scheme() == "http" && vouched == Vouched::ByServer {
-        Refused::Insecure(to.clone())
-    } else if attempt.previous().contains(to) {
-        Refused::Circle(to.clone())
-    } else if attempt.previous().len() > REDIRECT_LIMIT {
-        Refused::TooOften(REDIRECT_LIMIT)
-    } else {
-        return attempt.follow();
-    };
-    attempt.error(refused)
 }
 
 /// `Retry-After`, RFC 9110 section 10.2.3: seconds, or a date, which is read by the server's own clock.

@@ -18,11 +18,11 @@ use url::Url;
 
 use super::failure::Failure;
 use super::mirrors::Mirrors;
-use super::network::{Connections, Interrupted};
+use super::network::{Connections, Interrupted, SHOWN};
 use super::{Event, Tried, shown};
 use crate::digest::Digest;
 use crate::lockfile::Pin;
-use crate::store::{Admission, Ingest, Landing, Store, StoreError};
+use crate::store::{Admission, Ingest, Settled, Store, StoreError};
 
 /// How long to wait before looking again whether another pgproof has finished a file.
 const BUSY: Duration = Duration::from_millis(100);
@@ -32,9 +32,6 @@ const HEADWAY: u64 = 1 << 20;
 
 /// How many bytes land between two reports.
 const REPORT: u64 = 64 << 10;
-
-/// The length to which what a server sent is cut in a message, in characters.
-const SHOWN: usize = 80;
 
 /// What all transfers of one [`super::fetch()`] share.
 pub(super) struct Transfers {
@@ -171,8 +168,8 @@ impl<'shared> Transfer<'shared> {
                 retry.renew();
             }
             if let Err(failure) = retry.pause(failure).await {
-                if matches!(failure, Failure::Unreachable { .. }) {
-                    self.shared.connections.shun(url);
+                if failure.is_silence() {
+                    self.shared.connections.shun(failure.redirected_to().unwrap_or(url));
                 }
                 return Ok(Ended::Failed(self, failure));
             }
@@ -194,7 +191,7 @@ impl<'shared> Transfer<'shared> {
         }
         let has_end = response.version() >= Version::HTTP_2 || response.headers().contains_key(TRANSFER_ENCODING);
         let connections = &self.shared.connections;
-        let received = connections.receive(response, from, size, |part| self.write(part)).await?;
+        let received = connections.receive(url, response, from, size, |part| self.write(part)).await?;
         if received == size {
             Ok(())
         } else if has_end {
@@ -209,8 +206,8 @@ impl<'shared> Transfer<'shared> {
     fn land(mut self) -> Result<Result<(), (Self, Digest)>, StoreError> {
         let ingest = self.ingest;
         match block_in_place(|| ingest.commit(self.pin.size))? {
-            Landing::Kept(_) => Ok(Ok(())),
-            Landing::Refused { ingest, received } => {
+            Settled::Kept(_) => Ok(Ok(())),
+            Settled::Refused { ingest, received } => {
                 self.ingest = ingest;
                 self.report(0);
                 Ok(Err((self, received)))

@@ -1,19 +1,20 @@
 //! Checks OpenPGP signatures over Debian's `InRelease`.
 //!
-//! Gives the signed text and nothing else; what stands around it is never parsed as content. Knows no key but those that a
-//! definition states by fingerprint.
+//! Gives the signed text and nothing else; what stands around it is never parsed as content. Knows no key but those
+//! that a definition states by fingerprint.
 //!
 //! # Why
 //!
 //! rPGP does the cryptography and leaves policy to its user. The policy here, stricter than gpgv's:
-//! - A signature that names one of the stated keys must hold, or the file is refused; one of another key does not count.
+//! - A signature that names one of the stated keys must hold, or the file is refused; one of another key does not
+//!   count.
 //! - How many of the stated keys must have signed is said in the definition; a key that signs twice counts once.
 //! - SHA-256 or stronger, for the signature and for what binds the key that made it.
 //! - A revoked key never counts, whatever the reason. A key may have expired since it signed, not before.
 //! - No signature or key from the future; the clock is an argument.
-//! - The cleartext framework (RFC 9580, section 7) has many ways to show a reader other text than a verifier sees: lines
-//!   that end in CR, in blanks, or start with an escaped dash, and text around the message. No `InRelease` has any of them,
-//!   so a file with one of them is refused before rPGP reads it.
+//! - The cleartext framework (RFC 9580, section 7) has many ways to show a reader other text than a verifier sees:
+//!   lines that end in CR, in blanks, or start with an escaped dash, and text around the message. No `InRelease` has
+//!   any of them, so a file with one of them is refused before rPGP reads it.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +26,7 @@ use pgp::types::{KeyDetails, Tag, VerifyingKey};
 
 use crate::lockfile::{Fingerprint, OriginError};
 
-/// A signed file of more bytes than this is refused; Debian's largest has a quarter of a mebibyte.
+/// A signed file of more bytes than this is refused; Debian's largest has 0.2 MB.
 pub const SIZE_LIMIT: u64 = 4 << 20;
 
 /// A signed file of more signatures than this is refused.

@@ -16,7 +16,7 @@ use crate::lock::control::{ControlError, Stanza, Stanzas};
 use crate::lock::relation::{self, RelationError, Versions};
 use crate::lockfile::{DebianVersion, Name, OriginError, PoolPath};
 
-/// An index of more packages than this is refused; Debian's largest has 75 000.
+/// An index of more packages than this is refused; Debian's largest has 71 000.
 const PACKAGES_LIMIT: usize = 1_000_000;
 
 /// The packages of one suite and architecture.
@@ -103,7 +103,10 @@ pub enum PackagesError {
         /// The field.
         field: &'static str,
     },
-    /// A name, version or path is malformed.
+    /// A package's name is malformed.
+    #[error("a stanza has a malformed Package field")]
+    Name(#[source] OriginError),
+    /// A version, path or other name is malformed.
     #[error("{package} has a malformed {field} field")]
     Malformed {
         /// The package.
@@ -257,12 +260,7 @@ impl Universe {
             let package = || stanza.get("Package").unwrap_or("unnamed").chars().take(80).collect();
             stanza.get(field).ok_or_else(|| PackagesError::Lacks { package: package(), field })
         };
-        let unnamed = |text: &str| text.parse().unwrap_or_else(|_: OriginError| self.architecture.clone());
-        let name: Name = field("Package")?.parse().map_err(|source| PackagesError::Malformed {
-            package: unnamed(stanza.get("Source").unwrap_or("unnamed")),
-            field: "Package",
-            source,
-        })?;
+        let name: Name = field("Package")?.parse().map_err(PackagesError::Name)?;
         let malformed = |field, source| PackagesError::Malformed { package: name.clone(), field, source };
         let version: DebianVersion = field("Version")?.parse().map_err(|source| malformed("Version", source))?;
         let architecture: Name = field("Architecture")?.parse().map_err(|source| malformed("Architecture", source))?;

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use crate::lockfile::{DebianVersion, OriginError};
 
-/// A value with more relations than this is refused.
+/// A value with more relations than this is refused; Debian's largest has 630.
 const RELATIONS_LIMIT: usize = 20_000;
 
 /// One package name in a relation, and the versions of it that are meant.

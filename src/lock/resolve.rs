@@ -2,8 +2,8 @@
 //!
 //! # Why
 //!
-//! Nobody should have to trust a resolver of our own taste, so this one does what `apt-get install` (2.6) does and can be
-//! checked against it: the same walk (`pkgDepCache::MarkInstall`), the same order of preference among providers
+//! Nobody should have to trust a resolver of our own taste, so this one does what `apt-get install` (2.6) does and can
+//! be checked against it: the same walk (`pkgDepCache::MarkInstall`), the same order of preference among providers
 //! (`CompareProviders`), the same treatment of packages that refuse each other. What apt decides later, when its first
 //! answer has faults (`pkgProblemResolver`), is not done: such a request is an error that names the fault.
 
@@ -13,7 +13,8 @@ use std::collections::BTreeSet;
 use crate::lock::packages::{Candidate, Link, NameId, Universe};
 use crate::lockfile::Name;
 
-/// A chain of dependencies longer than this is not followed. apt's limit is 3000; Debian's longest are about 100.
+/// A chain of dependencies longer than this is not followed. apt's limit is 3000; GNOME, KDE and all of TeX Live need
+/// fewer than 40.
 const DEPTH_LIMIT: usize = 1000;
 
 /// Why a request cannot be met.

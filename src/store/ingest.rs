@@ -7,8 +7,8 @@
 //! # Why
 //!
 //! The prefix is hashed again when it is taken up: a hasher's state on disk could be wrong without anyone noticing, and
-//! SHA-256 runs at disk speed. The rename is not followed by a sync of the directory: a blob that a power cut takes away
-//! is fetched again; one whose content were not on disk yet would be a damaged blob, so the content is synced first.
+//! SHA-256 runs at disk speed. The bytes are on the disk before they get a blob's name. The name itself is not waited for: what
+//! names blobs waits for all of them, and a blob that a power cut takes away before that is fetched again.
 
 use std::fmt;
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
@@ -16,7 +16,7 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::{Blob, Store, StoreError};
+use super::{Blob, Store, StoreError, write_error};
 use crate::digest::{Digest, Hasher};
 
 /// How many bytes of a prefix are hashed at a time.
@@ -47,7 +47,7 @@ pub enum Admission {
 
 /// What became of an [`Ingest`] at its end.
 #[derive(Debug)]
-pub enum Landing {
+pub enum Settled {
     /// The bytes were the blob's; they are in the store.
     Kept(Blob),
     /// They were not; they are gone, and `ingest` is empty again.
@@ -64,8 +64,8 @@ impl Store {
     pub fn ingest(&self, digest: Digest) -> Result<Admission, StoreError> {
         let path = self.root.join("ingest").join(format!("{}.partial", digest.hex()));
         let failed = |action| {
-            let path = path.clone();
-            move |source| StoreError::Io { action, path, source }
+            let path = &path;
+            move |source| write_error(&self.root, action, path, source)
         };
         loop {
             if let Some(blob) = self.find(digest)? {
@@ -119,23 +119,19 @@ impl Ingest {
     }
 
     /// Puts what has landed into the store if it is the blob, of `size` bytes; throws it away if it is not.
-    pub fn commit(mut self, size: u64) -> Result<Landing, StoreError> {
+    pub fn commit(mut self, size: u64) -> Result<Settled, StoreError> {
         let received = self.hasher.clone().finish();
         if received != self.digest || self.size != size {
             self.restart()?;
-            return Ok(Landing::Refused { ingest: self, received });
+            return Ok(Settled::Refused { ingest: self, received });
         }
         self.file
             .set_permissions(Permissions::from_mode(0o444))
             .and_then(|()| self.file.sync_all())
             .map_err(|source| self.failed("written to", source))?;
         let blob = self.store.path(self.digest);
-        std::fs::rename(&self.path, &blob).map_err(|source| StoreError::Io {
-            action: "written",
-            path: blob,
-            source,
-        })?;
-        Ok(Landing::Kept(Blob { digest: self.digest, size }))
+        std::fs::rename(&self.path, &blob).map_err(|source| write_error(&self.store.root, "written", &blob, source))?;
+        Ok(Settled::Kept(Blob { digest: self.digest, size }))
     }
 
     /// Hashes what an earlier run has left.
@@ -155,7 +151,7 @@ impl Ingest {
     }
 
     fn failed(&self, action: &'static str, source: io::Error) -> StoreError {
-        StoreError::Io { action, path: self.path.clone(), source }
+        write_error(&self.store.root, action, &self.path, source)
     }
 }
 

@@ -1,4 +1,5 @@
 //! Every promise that pgproof makes, one module each.
+
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -9,14 +10,25 @@
 mod architecture;
 mod definitions;
 mod digest;
+mod fetch;
+mod fetch_hostile;
+mod fetch_mirrors;
+mod fetch_process;
 mod gate;
+mod lock;
+mod lock_apt;
+mod lock_keys;
+mod lock_mirror;
+mod lock_resolver;
+mod lock_signature;
 mod lockfile;
+mod origin;
 mod output;
 mod plan;
 mod store;
 mod store_accidents;
 mod store_sweep;
-mod workflows;
 mod sysroot;
 mod tree;
 mod verdict;
+mod workflows;

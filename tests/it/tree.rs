@@ -498,3 +498,34 @@ fn the_writer_refuses_what_a_reader_would() {
     rest.read_to_end(&mut left).unwrap();
     assert_eq!(left, b"z");
 }
+
+#[test]
+fn a_full_disk_and_a_broken_source_are_told_apart() {
+    struct Full;
+    impl io::Write for Full {
+        fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    struct Broken;
+    impl io::Read for Broken {
+        fn read(&mut self, _buffer: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::ConnectionReset.into())
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("big"), vec![1; 1 << 20]).unwrap();
+    let tree = File::open(directory.path()).unwrap();
+    let error = tree::walk(tree, &top(), EPOCH, Limits::STANDARD, Full).unwrap_err();
+    assert!(matches!(&error, TreeError::Write { source } if source.kind() == io::ErrorKind::StorageFull), "{error}");
+
+    let begun = Archive::default().directory("a").0;
+    for reader in [io::Read::chain([].as_slice(), Broken), io::Read::chain(begun.as_slice(), Broken)] {
+        let directory = tempfile::tempdir().unwrap();
+        let error = tree::unpack(reader, File::open(&directory).unwrap(), &OPTIONS).unwrap_err();
+        assert!(matches!(error, TreeError::Read { .. }), "{error}");
+    }
+}
