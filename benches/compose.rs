@@ -6,7 +6,7 @@
 //!
 //! `DIRECTORY` holds the packages of `lockfiles/bookworm-amd64.lock`, as `apt-get download` or `pgproof fetch` brought them.
 //! Each round runs all contestants one after the other, so that a busy machine slows all of them alike; what is printed are
-//! the medians over the rounds, and each as a multiple of `decompress`:
+//! the medians over the rounds, and of the multiples of the same round's `decompress`:
 //!
 //! - `compose`: from the packages in the store to a stored image: verified, merged, hashed, synced;
 //! - `decompress`: only decompresses the packages' data members, on all cores, with the decoder that composing uses;
@@ -27,7 +27,7 @@ use std::io::{self, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pgproof::definitions::{Compose, Definitions};
 use pgproof::digest::Digest;
@@ -61,13 +61,13 @@ fn main() -> ExitCode {
     }
     let mirror = mirror(scratch.path(), &files);
 
-    let mut times: BTreeMap<&str, Vec<Duration>> = BTreeMap::new();
+    let mut times: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for round in 0..rounds {
         let mut run = |name, contestant: &dyn Fn()| {
             let start = Instant::now();
             contestant();
-            let time = start.elapsed();
-            eprintln!("round {round}: {name} {:.2} s", time.as_secs_f64());
+            let time = start.elapsed().as_secs_f64();
+            eprintln!("round {round}: {name} {time:.2} s");
             times.entry(name).or_default().push(time);
         };
         run("decompress", &|| decompress(&members));
@@ -79,9 +79,10 @@ fn main() -> ExitCode {
             run("mmdebstrap", &|| mmdebstrap(mirror, &definition, scratch.path()));
         }
     }
-    let medians: BTreeMap<&str, f64> = times.into_iter().map(|(name, times)| (name, median(times))).collect();
-    for (name, seconds) in &medians {
-        println!("{name:<12} {seconds:>7.2} s  {:>6.2} x decompress", seconds / medians["decompress"]);
+    for (name, seconds) in &times {
+        // Within a round, not between the medians: the rounds may have met a quiet and a busy machine.
+        let ratios = seconds.iter().zip(&times["decompress"]).map(|(time, least)| time / least).collect();
+        println!("{name:<12} {:>7.2} s  {:>6.2} x decompress", median(seconds.clone()), median(ratios));
     }
     ExitCode::SUCCESS
 }
@@ -192,7 +193,7 @@ fn cores() -> usize {
     std::thread::available_parallelism().unwrap().get()
 }
 
-fn median(mut times: Vec<Duration>) -> f64 {
-    times.sort();
-    times[times.len() / 2].as_secs_f64()
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }

@@ -281,8 +281,12 @@ impl Store {
 
     /// An unnamed file for what is needed only while it is open: however the process ends, it leaves nothing behind.
     pub fn scratch(&self) -> Result<File, StoreError> {
-        let path = self.root.join("ingest");
-        tempfile::tempfile_in(&path).map_err(|source| write_error(&self.root, "written to", &path, source))
+        tempfile::tempfile_in(self.root.join("ingest")).map_err(|source| self.scratch_error(source))
+    }
+
+    /// Names the trouble with writing to a [`Store::scratch`] file.
+    pub fn scratch_error(&self, source: io::Error) -> StoreError {
+        write_error(&self.root, "written to", &self.root.join("ingest"), source)
     }
 
     /// Stores `bytes`.

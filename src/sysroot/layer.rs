@@ -38,7 +38,7 @@ pub enum LayerError {
         /// Name, version and architecture.
         package: String,
         /// Why.
-        source: PackageError,
+        source: Box<PackageError>,
     },
     /// Two packages do not fit together, or the layer cannot be written.
     #[error(transparent)]
@@ -110,7 +110,7 @@ pub(super) fn write<W: Write + Send>(
 }
 
 impl<W: Write> Line<'_, W> {
-    fn work(&self, mut scratch: Scratch) {
+    fn work(&self, mut scratch: Scratch<'_>) {
         loop {
             let index = self.taken.fetch_add(1, Ordering::Relaxed);
             let Some(input) = self.inputs.get(index) else { return };
@@ -119,12 +119,15 @@ impl<W: Write> Line<'_, W> {
             }
             match self.read(input, &mut scratch) {
                 Ok(contents) => self.hand_over(index, contents),
-                Err(source) => self.fail(index, LayerError::Package { package: input.label.clone(), source }),
+                Err(source) => {
+                    let package = input.label.clone();
+                    self.fail(index, LayerError::Package { package, source: Box::new(source) });
+                }
             }
         }
     }
 
-    fn read(&self, input: &Input, scratch: &mut Scratch) -> Result<Contents, PackageError> {
+    fn read(&self, input: &Input, scratch: &mut Scratch<'_>) -> Result<Contents, PackageError> {
         let mut read =
             |memory_kib| Contents::read(self.store, input.blob, self.selection, scratch, &self.totals, memory_kib);
         let shared = self.memory.read().unwrap_or_else(PoisonError::into_inner);
@@ -158,7 +161,10 @@ impl<W: Write> Line<'_, W> {
                 return;
             }
             state.next += 1;
-            (self.progress)(state.next);
+            let written = state.next;
+            drop(state);
+            (self.progress)(written);
+            state = self.state();
         }
     }
 

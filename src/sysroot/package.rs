@@ -54,7 +54,8 @@ pub(super) struct Content {
 }
 
 /// A thread's scratch file: unnamed, so that it vanishes with the process however that ends.
-pub(super) struct Scratch {
+pub(super) struct Scratch<'store> {
+    store: &'store Store,
     file: Arc<File>,
     end: u64,
 }
@@ -146,7 +147,7 @@ pub enum PackageError {
         /// The entry.
         entry: String,
         /// Why.
-        source: io::Error,
+        source: StoreError,
     },
 }
 
@@ -156,7 +157,7 @@ impl Contents {
         store: &Store,
         blob: Blob,
         selection: &Selection,
-        scratch: &mut Scratch,
+        scratch: &mut Scratch<'_>,
         totals: &Totals,
         memory_kib: u32,
     ) -> Result<Option<Self>, PackageError> {
@@ -185,7 +186,7 @@ fn needs_memory(problem: &PackageError) -> bool {
 fn parse(
     reader: &mut impl io::BufRead,
     selection: &Selection,
-    scratch: &mut Scratch,
+    scratch: &mut Scratch<'_>,
     totals: &Totals,
     memory_kib: u32,
 ) -> Result<Vec<Entry>, PackageError> {
@@ -204,18 +205,18 @@ fn parse(
 }
 
 /// A data member on its way in.
-struct Data<'a, R> {
+struct Data<'a, 'store, R> {
     archive: tree::Reader<R>,
     /// The last entry whose headers were read, for errors.
     after: String,
     selection: &'a Selection,
-    scratch: &'a mut Scratch,
+    scratch: &'a mut Scratch<'store>,
     totals: &'a Totals,
     /// The files so far that are not left out: what a hard link may name.
     files: BTreeMap<Place, Content>,
 }
 
-impl<R: Read> Data<'_, R> {
+impl<R: Read> Data<'_, '_, R> {
     fn read(&mut self) -> Result<Vec<Entry>, PackageError> {
         let mut entries = Vec::new();
         while let Some(entry) = self.archive.next().map_err(|source| refused(&self.after, source))? {
@@ -272,21 +273,24 @@ impl<R: Read> Data<'_, R> {
 
     /// Copies the current entry's content to the end of the scratch file.
     fn keep_content(&mut self, path: &[u8]) -> Result<(), PackageError> {
-        let failed = |source| PackageError::Scratch { entry: shown(path), source };
         loop {
             let piece = self.archive.piece().map_err(|source| refused(&self.after, source))?;
             if piece.is_empty() {
                 return Ok(());
             }
-            self.scratch.file.write_all_at(piece, self.scratch.end).map_err(failed)?;
+            let written = self.scratch.file.write_all_at(piece, self.scratch.end);
+            written.map_err(|source| PackageError::Scratch {
+                entry: shown(path),
+                source: self.scratch.store.scratch_error(source),
+            })?;
             self.scratch.end += piece.len() as u64;
         }
     }
 }
 
-impl Scratch {
-    pub(super) fn new(store: &Store) -> Result<Self, StoreError> {
-        Ok(Self { file: Arc::new(store.scratch()?), end: 0 })
+impl<'store> Scratch<'store> {
+    pub(super) fn new(store: &'store Store) -> Result<Self, StoreError> {
+        Ok(Self { store, file: Arc::new(store.scratch()?), end: 0 })
     }
 }
 

@@ -17,7 +17,7 @@ const STORE: &str = "PGPROOF_TEST_STORE";
 
 /// A process of this test binary that does nothing but `role`; `set_up` is shell text that runs before it in namespaces of
 /// its own, with the store's directory as `$1`.
-fn play(role: &str, store: &Path, set_up: Option<&str>) -> Command {
+pub(crate) fn play(role: &str, store: &Path, set_up: Option<&str>) -> Command {
     let binary = std::env::current_exe().unwrap();
     let mut command = match set_up {
         None => Command::new(&binary),
@@ -44,6 +44,7 @@ fn plays_its_role() {
         "write" => write_until_killed(root),
         "fill" => fill(root),
         "read" => read_only(root),
+        "compose" => crate::sysroot::compose_on_a_full_disk(root),
         role => panic!("{role}"),
     }
 }

@@ -6,6 +6,7 @@ mod real;
 
 use std::error::Error;
 use std::io::Read as _;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, unshare};
@@ -16,7 +17,9 @@ use pgproof::store::{Store, StoreError};
 use pgproof::sysroot::{self, Rootfs, SysrootError};
 use proptest::prelude::*;
 
-use crate::store::{damage, new, path};
+use crate::gate::{Need, open};
+use crate::store::{damage, ingest, new, path};
+use crate::store_accidents::play;
 use debian::{Archive, Compression, ar, definition, lockfile, package};
 
 type Packages = Vec<(&'static str, Vec<u8>)>;
@@ -378,7 +381,7 @@ fn what_is_pinned_is_composed_once_and_nothing_else_at_all() {
     );
     assert!(error.to_string().contains(&other.to_string()) && error.to_string().contains(&expected.to_string()));
     assert_eq!(blobs(), packages.len(), "nothing of what was refused is kept");
-    assert_eq!(crate::store::ingest(&store), 0);
+    assert_eq!(ingest(&store), 0);
 
     let written = AtomicUsize::new(0);
     let progress = |count| written.store(count, Ordering::Relaxed);
@@ -416,6 +419,33 @@ fn a_package_that_was_changed_in_the_store_is_damaged_not_malformed() {
         assert!(matches!(StoreError::find(&error), Some(StoreError::Damaged(_))), "{}", chain(&error));
         assert!(chain(&error).contains("package dash 1.0 amd64"), "{}", chain(&error));
     }
+}
+
+#[test]
+fn a_full_disk_while_composing_is_one_clear_error_and_leaves_nothing() {
+    if !open(Need::Sandbox) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let output = play("compose", directory.path(), Some("mount -t tmpfs -o size=1m tmpfs \"$1\"")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&[output.stdout, output.stderr].concat()));
+}
+
+/// Runs in a process of its own, on a disk of 1 MiB.
+pub(crate) fn compose_on_a_full_disk(root: &Path) {
+    let store = Store::open(root).unwrap();
+    // Too much for the scratch file; little enough for that, but too much for the layer beside it.
+    for size in [2 << 20, 900 << 10] {
+        let packages = vec![("p", Archive::new().file("./opt/file", &"x".repeat(size)).package())];
+        store.admit(&packages[0].1).unwrap();
+        let definition = definition(Digest::of(b""), "");
+        let error = sysroot::compose_unpinned(&definition, &lockfile(&packages), &store, &|_| {}).unwrap_err();
+        assert!(matches!(StoreError::find(&error), Some(StoreError::Full { .. })), "{}", chain(&error));
+        assert!(chain(&error).contains("pgproof store gc"), "{}", chain(&error));
+        assert_eq!(ingest(&store), 0);
+    }
+    assert_eq!(store.stat().unwrap().blobs, 2);
+    assert!(store.images().unwrap().is_empty());
 }
 
 #[test]

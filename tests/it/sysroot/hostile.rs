@@ -50,7 +50,7 @@ fn names_and_links_that_lead_out_are_refused() {
     the sysroot box cannot be composed
       because package p 1.0 amd64 is refused
       because its data are refused after their start
-      because "." is refused: its path is empty or has a NUL byte
+      because "." is refused: its path is empty, has a NUL byte or names a directory
     the sysroot box cannot be composed
       because package p 1.0 amd64 is refused
       because the name of its entry "opt/�" is not UTF-8
@@ -139,7 +139,7 @@ fn what_is_no_file_directory_or_link_is_refused() {
     the sysroot box cannot be composed
       because package p 1.0 amd64 is refused
       because its data are refused after their start
-      because "./opt/thing/" is refused: its path is empty or has a NUL byte
+      because "./opt/thing/" is refused: its path is empty, has a NUL byte or names a directory
     the sysroot box cannot be composed
       because package p 1.0 amd64 is refused
       because its data are refused after their start
