@@ -86,10 +86,11 @@ impl Session {
             Command::Fetch(fetch) => build::fetch(self, &fetch),
             Command::Plan(plan) => build::plan(self, &plan),
             Command::Pack(pack) => build::pack(self, &pack),
+            Command::Shell(shell) => build::shell(self, &shell),
             Command::Log(log) => housekeeping::log(self, &log),
             Command::Lock(lock) => housekeeping::lock(self, &lock),
             Command::Store { command } => housekeeping::store(self, &command),
-            Command::Doctor => Ok(housekeeping::doctor()),
+            Command::Doctor => housekeeping::doctor(),
             Command::Completions { shell } => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut Arguments::command(), "pgproof", &mut script);

@@ -7,8 +7,8 @@ use std::io::{self, BufReader, Read};
 
 use serde::{Deserialize, Serialize};
 
-/// The most memory that a decoder may take, in KiB: what `xz -9` needs for decompressing, twice.
-const MEMORY_LIMIT_KIB: u32 = 128 << 10;
+/// The most memory that a decoder may take, in KiB: what `xz -9` needs for decompressing.
+const MEMORY_LIMIT_KIB: u32 = 66 << 10;
 
 /// How a tar is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// Reads `compressed` decompressed. Data that need more than 128 MiB of memory give an error. Whoever reads it bounds
+    /// Reads `compressed` decompressed. Data that need more than 66 MiB of memory give an error. Whoever reads it bounds
     /// how much comes out.
     pub fn reader<'a>(self, compressed: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
         let buffered = BufReader::with_capacity(1 << 16, compressed);

@@ -41,6 +41,8 @@ pub struct Workshop<'a> {
     pub limits: Limits,
     /// How many processors builds may use.
     pub cpus: usize,
+    /// Where to leave what the builds leave in their build roots: `<label>/build`.
+    pub keep: Option<PathBuf>,
     /// Who hears of it.
     pub observer: &'a dyn Observer,
     /// How it is stopped.
@@ -179,7 +181,7 @@ impl Workshop<'_> {
             inputs: ready.inputs.of(&ready.plan),
             variation,
             limits: self.limits,
-            keep: None,
+            keep: self.keep.as_ref().map(|keep| keep.join(variation.label.as_str()).join("build")),
             helper: self.helper.clone(),
         }
     }

@@ -433,6 +433,8 @@ impl SandboxError {
             | Self::Space { .. }
             | Self::Cancelled
             | Self::Io { .. }
+            | Self::Keep { .. }
+            | Self::Export { .. }
             | Self::Helper { .. }
             | Self::Store(_) => None,
         }
@@ -492,6 +494,15 @@ impl Exit {
         } else {
             Self::Status(libc::WEXITSTATUS(status))
         }
+    }
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Processes => "processes",
+            Self::Memory => "memory",
+        })
     }
 }
 

@@ -69,6 +69,8 @@ pub(crate) enum Command {
     Plan(PlanCommand),
     /// Pack an installed tree as a build's output: what another runtime left in an exported bundle
     Pack(Pack),
+    /// Open a prompt in the sealed box, sources unpacked
+    Shell(ShellCommand),
     /// Show what earlier builds printed
     Log(Log),
     /// Resolve sysroots/*.toml into lockfiles/*.lock
@@ -148,7 +150,7 @@ pub(crate) struct Rebuild {
     #[arg(long, value_name = "AXIS,…", value_delimiter = ',', conflicts_with = "vary")]
     pub(crate) no_vary: Vec<Axis>,
 
-    /// Unpack both builds' outputs here, into plain/ and shaken/
+    /// Leave both builds' trees here: plain/build, plain/out, shaken/build and shaken/out. Empty, or not there yet
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) keep: Option<PathBuf>,
 
@@ -183,6 +185,10 @@ pub(crate) struct PlanCommand {
     /// Print the inputs' origins too, so that the plan can be built with an empty store
     #[arg(long)]
     pub(crate) origins: bool,
+
+    /// Write a standard OCI runtime bundle, for runc or crun to execute
+    #[arg(long, value_name = "DIR", conflicts_with = "origins", value_hint = ValueHint::DirPath)]
+    pub(crate) oci_bundle: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -197,6 +203,18 @@ pub(crate) struct Pack {
     /// Where the archive and its digests go
     #[arg(long, value_name = "DIR", default_value = "dist", value_hint = ValueHint::DirPath)]
     pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShellCommand {
+    #[command(flatten)]
+    pub(crate) subject: Subject,
+    #[command(flatten)]
+    pub(crate) limits: Limits,
+
+    /// The terminal's type, for programs in the box
+    #[arg(long, value_name = "TYPE", env = "TERM", default_value = "dumb")]
+    pub(crate) terminal: String,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! The commands that build, and those that stop before: `rebuild`, `build`, `fetch`, `plan`, `pack` and `shell`.
 
 use std::collections::BTreeSet;
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -24,7 +25,7 @@ use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::arguments::{Build, Fetch, Limits, Pack, PlanCommand, Rebuild, Subject};
+use super::arguments::{Build, Fetch, Limits, Pack, PlanCommand, Rebuild, ShellCommand, Subject};
 use super::failure::{DIFFERENT, Failure};
 use super::ui::{Activity, Ui, bytes, duration};
 use super::{Answer, Session, report, this_program};
@@ -40,8 +41,11 @@ const DISK_LIMIT: u64 = 32 << 30;
 
 /// `pgproof rebuild --compare`
 pub(super) fn rebuild(session: &Session, request: &Rebuild) -> Result<Answer, Failure> {
+    if let Some(keep) = &request.keep {
+        claim(keep)?;
+    }
     let bench = Bench::new(session)?;
-    let workshop = bench.workshop(session, &request.limits);
+    let workshop = Workshop { keep: request.keep.clone(), ..bench.workshop(session, &request.limits) };
     let ready = prepare(&workshop, &request.subject)?;
     let order = if request.sequential {
         Order::InTurn
@@ -63,7 +67,7 @@ pub(super) fn rebuild(session: &Session, request: &Rebuild) -> Result<Answer, Fa
     }
     if let Some(keep) = &request.keep {
         for built in [&rebuilt.plain, &rebuilt.shaken] {
-            unpack(&bench.store, built, &keep.join(built.variation.label.as_str()))?;
+            unpack(&bench.store, built, &keep.join(built.variation.label.as_str()).join("out"))?;
         }
     }
     let report = report::rebuilt(&ready, &rebuilt, order);
@@ -118,6 +122,18 @@ pub(super) fn plan(session: &Session, request: &PlanCommand) -> Result<Answer, F
     let workshop = bench.workshop(session, &Limits::default());
     let plan = plan_of(&workshop, &request.subject)?;
     let digest = plan.digest();
+    if let Some(directory) = &request.oci_bundle {
+        let ready = workshop.prepare(plan)?;
+        let variation = Variation::plain(workshop.cpus);
+        sandbox::export(&workshop.job(&ready, &variation), &bench.store, directory)?;
+        let shown = directory.display();
+        let text = format!(
+            "{shown} is an OCI runtime bundle of the plan {digest}; run it and pack what it made:\n  runc run --bundle {shown} \
+             pgproof-bundle\n  pgproof pack {} --tree {shown}/out",
+            subject_words(&request.subject)
+        );
+        return Ok(Answer::new(text, json!({ "digest": digest, "bundle": directory })));
+    }
     let canonical = if request.origins { plan.canonical_with_origins() } else { plan.canonical() };
     session.ui.say(&format!("the plan's digest is {digest}"));
     let text = String::from_utf8_lossy(&canonical).into_owned();
@@ -139,6 +155,19 @@ pub(super) fn pack(session: &Session, request: &Pack) -> Result<Answer, Failure>
     publish(&bench.store, &plan, &output, &report, &request.out)?;
     let text = format!("{}{}", report::digests(&output), report::published(&output, &request.out));
     Ok(Answer::new(text, report))
+}
+
+/// `pgproof shell`
+pub(super) fn shell(session: &Session, request: &ShellCommand) -> Result<Answer, Failure> {
+    if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
+        return Err(Failure::NoTerminal);
+    }
+    let bench = Bench::new(session)?;
+    let workshop = bench.workshop(session, &request.limits);
+    let ready = prepare(&workshop, &request.subject)?;
+    let variation = Variation::plain(workshop.cpus);
+    let exit = sandbox::shell(&workshop.job(&ready, &variation), &bench.store, &request.terminal, &bench.cancel)?;
+    Ok(Answer::new(format!("the shell {exit}"), json!({ "exit": exit })))
 }
 
 /// Composes what a new lockfile names, whatever comes out: its digest becomes the pin.
@@ -185,6 +214,7 @@ impl<'ui> Bench<'ui> {
                 disk: DISK_LIMIT,
             },
             cpus: limits.cpus.map_or(cpus, |wanted| usize::from(wanted).min(cpus)),
+            keep: None,
             observer: &self.display,
             cancel: &self.cancel,
         }
@@ -205,12 +235,29 @@ fn plan_of(workshop: &Workshop<'_>, subject: &Subject) -> Result<Plan, Failure> 
     Ok(workshop.plan(target, subject.toolchain.as_ref())?)
 }
 
+/// The words that name the same subject again.
+fn subject_words(subject: &Subject) -> String {
+    match &subject.plan {
+        Some(path) => format!("--plan {}", path.display()),
+        None => subject.version.to_string(),
+    }
+}
+
 fn axes(request: &Rebuild) -> BTreeSet<Axis> {
     if request.vary.is_empty() {
         Axis::ALL.into_iter().filter(|axis| !request.no_vary.contains(axis)).collect()
     } else {
         request.vary.iter().copied().collect()
     }
+}
+
+/// Makes the directory that trees are to be kept in: an earlier pair would mix with this one.
+fn claim(directory: &Path) -> Result<(), Failure> {
+    let failed = |source| Failure::File { action: "created", path: directory.to_owned(), source };
+    std::fs::create_dir_all(directory).map_err(failed)?;
+    #[expect(clippy::disallowed_methods, reason = "only whether there is an entry matters")]
+    let mut entries = std::fs::read_dir(directory).map_err(failed)?;
+    if entries.next().is_some() { Err(Failure::Occupied(directory.to_owned())) } else { Ok(()) }
 }
 
 fn publish(
@@ -229,11 +276,6 @@ fn publish(
 
 fn unpack(store: &Store, built: &Built, directory: &Path) -> Result<(), Failure> {
     let failed = |source| Failure::File { action: "created", path: directory.to_owned(), source };
-    // Into an empty directory only: an earlier pair of trees would mix with this one.
-    match std::fs::remove_dir_all(directory) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => return Err(failed(source)),
-        _ => {}
-    }
     std::fs::create_dir_all(directory).map_err(failed)?;
     let root = std::fs::File::open(directory).map_err(failed)?;
     let reader = store.read(built.installed.tree)?;

@@ -40,6 +40,12 @@ pub(crate) enum Failure {
     /// Locking asks the mirrors.
     #[error("locking reads today's indices: it cannot be done with --offline")]
     Offline,
+    /// There is no terminal for a prompt.
+    #[error("a prompt needs a terminal on standard input and output")]
+    NoTerminal,
+    /// Something is there already.
+    #[error("{0} is not empty: name another directory, or remove it")]
+    Occupied(PathBuf),
     /// Nobody knows how much memory there is.
     #[error("this machine does not tell how much memory it has: run one build after the other with --sequential")]
     Memory(#[source] std::io::Error),
@@ -66,7 +72,7 @@ impl Failure {
                 // What a shell tells of a program that Ctrl-C ended.
                 Trouble::Cancelled => 130,
             },
-            Self::NoHome(_) | Self::NoBuild(_) | Self::Offline => 2,
+            Self::NoHome(_) | Self::NoBuild(_) | Self::NoTerminal | Self::Occupied(_) | Self::Offline => 2,
             Self::File { .. } | Self::Memory(_) | Self::Signals(_) => PASSING,
         }
     }

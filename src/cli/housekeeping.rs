@@ -17,7 +17,7 @@ use serde_json::json;
 use super::arguments::{Lock, Log, StoreCommand};
 use super::failure::Failure;
 use super::ui::{bytes, printable};
-use super::{Answer, Session, build};
+use super::{Answer, Session, build, this_program};
 
 /// How many of the newest builds `gc` keeps with their outputs, and `log` lists.
 const RECENT: usize = 20;
@@ -161,22 +161,27 @@ fn show(mut log: impl BufRead) -> io::Result<()> {
 }
 
 /// `pgproof doctor`
-pub(super) fn doctor() -> Answer {
-    let findings = sandbox::diagnose();
-    let closed = findings.iter().all(|finding| finding.standing == Standing::Stands);
+pub(super) fn doctor() -> Result<Answer, Failure> {
+    let diagnosis = sandbox::diagnose(&this_program())?;
     let mut text = String::new();
-    for finding in &findings {
+    for finding in &diagnosis.walls {
         match &finding.standing {
             Standing::Stands => writeln!(text, "stands     {}", finding.wall),
             Standing::NotTried => writeln!(text, "not tried  {}", finding.wall),
-            Standing::Fails { why, remedy } => {
-                writeln!(text, "fails      {}: {why}\n           {remedy}", finding.wall)
-            }
+            Standing::Fails { why, remedy } => writeln!(text, "fails      {}: {why}\n{remedy}", finding.wall),
         }
         .ok();
     }
+    for (resource, outcome) in &diagnosis.cgroups {
+        match outcome {
+            sandbox::Outcome::Held => writeln!(text, "limited    {resource}"),
+            sandbox::Outcome::NotHeld(why) => writeln!(text, "unlimited  {resource}: {why}"),
+        }
+        .ok();
+    }
+    let closed = diagnosis.is_closed();
     text.push_str(if closed { "the box can be closed here" } else { "the box cannot be closed here" });
-    Answer { text, json: json!({ "closed": closed, "findings": findings }), code: if closed { 0 } else { 4 } }
+    Ok(Answer { text, json: json!({ "closed": closed, "diagnosis": diagnosis }), code: if closed { 0 } else { 4 } })
 }
 
 /// `pgproof lock`
