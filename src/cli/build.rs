@@ -450,7 +450,7 @@ impl FetchDisplay<'_> {
 impl fetch::Progress for FetchDisplay<'_> {
     fn started(&self, pins: usize, total: u64) {
         let activity = self.ui.transfer("fetch", total);
-        activity.now(&format!("{pins} {}, {}", self.what, bytes(total)));
+        activity.now(&format!("{}: {pins} to fetch, {}", self.what, bytes(total)));
         if let Ok(mut slot) = self.activity.lock() {
             *slot = Some(activity);
         }
@@ -471,6 +471,6 @@ impl fetch::Progress for FetchDisplay<'_> {
 
 impl Drop for FetchDisplay<'_> {
     fn drop(&mut self) {
-        self.with(|activity| activity.done(&self.what));
+        self.with(|activity| activity.done(&format!("{}: fetched", self.what)));
     }
 }

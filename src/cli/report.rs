@@ -6,7 +6,7 @@ use std::path::Path;
 use pgproof::output::Output;
 use pgproof::plan::Plan;
 use pgproof::rebuild::{Built, Order, Ready, Rebuilt};
-use pgproof::sandbox::Outcome;
+use pgproof::sandbox::{Outcome, StepReport};
 use pgproof::verdict::{Differences, Verdict};
 use serde_json::{Value, json};
 
@@ -69,12 +69,22 @@ fn build(built: &Built) -> Value {
         "walls": installed.walls,
         "cgroups": installed.cgroups.iter().map(|(resource, outcome)| json!({ "resource": resource, "outcome": outcome })).collect::<Vec<_>>(),
         "medium": installed.medium,
-        "steps": installed.steps,
+        "steps": installed.steps.iter().map(step).collect::<Vec<_>>(),
         "preparedSeconds": installed.prepared.as_secs_f64(),
         "elapsedSeconds": built.elapsed.as_secs_f64(),
         "peakMemory": installed.peak_memory,
         "log": installed.log.digest(),
         "digests": digest_values(&built.output),
+    })
+}
+
+fn step(step: &StepReport) -> Value {
+    json!({
+        "name": step.name,
+        "exit": step.exit,
+        "elapsedSeconds": step.elapsed.as_secs_f64(),
+        "cpuSeconds": step.cpu.as_secs_f64(),
+        "peakMemory": step.peak_memory,
     })
 }
 

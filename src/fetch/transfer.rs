@@ -113,24 +113,25 @@ impl<'shared> Transfer<'shared> {
             }
         }
         let mut tried = Vec::new();
-        for origin in &self.pin.origins {
-            for url in self.shared.mirrors.urls(origin, self.pin.seen) {
-                match self.run_at(&url).await? {
-                    Ended::Kept => return Ok(Outcome::Kept),
-                    Ended::Failed(rest, failure) => {
-                        self = rest;
-                        let (pin, failure) = (Arc::clone(self.pin), Arc::new(failure));
-                        tried.push(Tried { origin: shown(&url), failure: Arc::clone(&failure) });
-                        self.shared.tell(Event::OriginFailed(pin, Tried { origin: shown(&url), failure }));
-                    }
+        let urls = self.pin.origins.iter().flat_map(|origin| self.shared.mirrors.urls(origin, self.pin.seen));
+        let mut urls = urls.collect::<Vec<_>>().into_iter();
+        while let Some(url) = urls.next() {
+            match self.run_at(&url, urls.len() > 0).await? {
+                Ended::Kept => return Ok(Outcome::Kept),
+                Ended::Failed(rest, failure) => {
+                    self = rest;
+                    let (pin, failure) = (Arc::clone(self.pin), Arc::new(failure));
+                    tried.push(Tried { origin: shown(&url), failure: Arc::clone(&failure) });
+                    self.shared.tell(Event::OriginFailed(pin, Tried { origin: shown(&url), failure }));
                 }
             }
         }
         Ok(Outcome::Failed(tried))
     }
 
-    /// Asks one origin until it has given all or nothing more can be expected of it.
-    async fn run_at(mut self, url: &Url) -> Result<Ended<'shared>, StoreError> {
+    /// Asks one origin until it has given all or nothing more can be expected of it. Where there are `others` to ask, one
+    /// that cannot be reached is not asked again.
+    async fn run_at(mut self, url: &Url, others: bool) -> Result<Ended<'shared>, StoreError> {
         let mut retry = self.shared.connections.retry();
         let mut farthest = self.ingest.size();
         let mut in_parts = true;
@@ -167,7 +168,9 @@ impl<'shared> Transfer<'shared> {
                 farthest = self.ingest.size();
                 retry.renew();
             }
-            if let Err(failure) = retry.pause(failure).await {
+            let refused = others && matches!(failure, Failure::Unreachable { .. });
+            let paused = if refused { Err(failure) } else { retry.pause(failure).await };
+            if let Err(failure) = paused {
                 if failure.is_silence() {
                     self.shared.connections.shun(failure.redirected_to().unwrap_or(url));
                 }
