@@ -15,7 +15,7 @@ use crate::output::{self, Output};
 use crate::plan::{Plan, postgresql};
 use crate::sandbox::{self, Cancel, Event, Installed, Job, Limits, SandboxError};
 use crate::store::Store;
-use crate::sysroot::{self, Rootfs};
+use crate::sysroot::{self, Rootfs, SysrootError};
 use crate::target::Target;
 use crate::variation::{Axis, Label, Variation};
 use crate::verdict::{Comparison, Verdict};
@@ -133,8 +133,10 @@ impl Workshop<'_> {
     /// The plan's root file system: from the store, or composed of the packages that its lockfile names.
     fn rootfs(&self, plan: &Plan) -> Result<Rootfs, Error> {
         let pin = plan.sysroot.manifest;
-        if self.store.find(pin)?.is_some() {
-            return Ok(sysroot::find(self.store, pin)?);
+        match sysroot::find(self.store, pin) {
+            // Not there, or not all of it: `store verify --repair` may have removed the layer alone.
+            Err(SysrootError::Missing { .. }) => {}
+            found => return Ok(found?),
         }
         let compose = self.definitions.compose(&plan.sysroot.name)?;
         if compose.manifest != pin {

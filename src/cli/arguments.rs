@@ -116,6 +116,14 @@ pub(crate) struct Limits {
     #[arg(long = "timeout", value_name = "SECONDS", default_value = "7200")]
     pub(crate) timeout_s: u64,
 
+    /// Let a build write this much [default: 8, or a third of the free memory where that is less]
+    #[arg(long = "disk", value_name = "GIB", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub(crate) disk_gib: Option<u64>,
+
+    /// Let a build use this much memory, its files in memory included [default: nine tenths of what is free, shared by the builds]
+    #[arg(long = "memory", value_name = "GIB", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub(crate) memory_gib: Option<u64>,
+
     /// Use at most this many processors [default: all]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) cpus: Option<u16>,
@@ -123,7 +131,7 @@ pub(crate) struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { timeout_s: 7200, cpus: None }
+        Self { timeout_s: 7200, disk_gib: None, memory_gib: None, cpus: None }
     }
 }
 

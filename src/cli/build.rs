@@ -36,8 +36,8 @@ const LOG_LIMIT: u64 = 256 << 20;
 /// How many processes a build may have at once.
 const PROCESS_LIMIT: u64 = 4096;
 
-/// What a build may write, in bytes: PostgreSQL writes 1 GB.
-const DISK_LIMIT: u64 = 32 << 30;
+/// What a build may write, in bytes, where that much memory is free: PostgreSQL writes 1 GB.
+const DISK_LIMIT: u64 = 8 << 30;
 
 /// `pgproof rebuild --compare`
 pub(super) fn rebuild(session: &Session, request: &Rebuild) -> Result<Answer, Failure> {
@@ -45,13 +45,12 @@ pub(super) fn rebuild(session: &Session, request: &Rebuild) -> Result<Answer, Fa
         claim(keep)?;
     }
     let bench = Bench::new(session)?;
-    let workshop = Workshop { keep: request.keep.clone(), ..bench.workshop(session, &request.limits) };
+    let order = if request.sequential { Order::InTurn } else { Order::for_memory(bench.available) };
+    let mut workshop = Workshop { keep: request.keep.clone(), ..bench.workshop(session, &request.limits) };
+    if order == Order::Together && request.limits.memory_gib.is_none() {
+        workshop.limits.memory = workshop.limits.memory.map(|memory| memory / 2);
+    }
     let ready = prepare(&workshop, &request.subject)?;
-    let order = if request.sequential {
-        Order::InTurn
-    } else {
-        Order::for_memory(sandbox::available_memory().map_err(Failure::Memory)?)
-    };
     let axes = axes(request);
     let started = now();
     let rebuilt = workshop.rebuild(&ready, &axes, order);
@@ -191,12 +190,15 @@ struct Bench<'ui> {
     store: Store,
     display: Display<'ui>,
     cancel: Cancel,
+    /// Free memory, in bytes.
+    available: u64,
 }
 
 impl<'ui> Bench<'ui> {
     fn new(session: &'ui Session) -> Result<Self, Failure> {
         let cancel = cancel_on_signals().map_err(Failure::Signals)?;
-        Ok(Self { store: session.store()?, display: Display::new(&session.ui), cancel })
+        let available = sandbox::available_memory().map_err(Failure::Memory)?;
+        Ok(Self { store: session.store()?, display: Display::new(&session.ui), cancel, available })
     }
 
     fn workshop<'a>(&'a self, session: &'a Session, limits: &Limits) -> Workshop<'a> {
@@ -210,8 +212,8 @@ impl<'ui> Bench<'ui> {
                 time: Duration::from_secs(limits.timeout_s),
                 log: LOG_LIMIT,
                 processes: PROCESS_LIMIT,
-                memory: None,
-                disk: DISK_LIMIT,
+                memory: Some(limits.memory_gib.map_or(self.available / 10 * 9, |gib| gib << 30)),
+                disk: limits.disk_gib.map_or_else(|| DISK_LIMIT.min(self.available / 3), |gib| gib << 30),
             },
             cpus: limits.cpus.map_or(cpus, |wanted| usize::from(wanted).min(cpus)),
             keep: None,

@@ -47,7 +47,7 @@ pub(crate) enum Failure {
     #[error("{0} is not empty: name another directory, or remove it")]
     Occupied(PathBuf),
     /// Nobody knows how much memory there is.
-    #[error("this machine does not tell how much memory it has: run one build after the other with --sequential")]
+    #[error("this machine does not tell how much memory is free: /proc/meminfo has to be readable")]
     Memory(#[source] std::io::Error),
     /// Signals cannot be caught.
     #[error("Ctrl-C cannot be caught, and without that nothing is built")]

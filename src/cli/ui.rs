@@ -105,7 +105,13 @@ impl Activity<'_> {
     /// What is going on now; a line of its own where there are no bars.
     pub(crate) fn now(&self, what: &str) {
         match &self.bar {
-            Some(bar) => bar.set_message(printable(what)),
+            Some(bar) => {
+                if bar.length().is_none() {
+                    // The time shown is that of what is going on.
+                    bar.reset_elapsed();
+                }
+                bar.set_message(printable(what));
+            }
             None => self.ui.say(&format!("{:>9} {what}", self.name)),
         }
     }
