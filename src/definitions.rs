@@ -170,10 +170,12 @@ pub enum DefinitionsError {
         name: Name,
     },
     /// No toolchain builds for the platform.
-    #[error("no toolchain under toolchains/ builds for {target}")]
+    #[error("no toolchain under toolchains/ builds for {target}; there are {known}")]
     NoToolchain {
         /// The platform.
         target: Triple,
+        /// The toolchains that are there.
+        known: String,
     },
     /// A lockfile is not of its format.
     #[error(transparent)]
@@ -214,13 +216,15 @@ impl Definitions {
 
     /// The first toolchain, in the order of names, that builds for `target`.
     pub fn toolchain_for(&self, target: Triple) -> Result<Toolchain, DefinitionsError> {
+        let mut known = Vec::new();
         for name in self.names("toolchains", "toml")? {
             let toolchain = self.toolchain(&name)?;
             if toolchain.target == target {
                 return Ok(toolchain);
             }
+            known.push(format!("{name} for {}", toolchain.target));
         }
-        Err(DefinitionsError::NoToolchain { target })
+        Err(DefinitionsError::NoToolchain { target, known: known.join(", ") })
     }
 
     /// The lockfile `lockfiles/<name>.lock`.

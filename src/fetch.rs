@@ -290,6 +290,11 @@ impl Unfetched {
         self.tried.iter().any(|tried| tried.failure.is_wrong_content())
     }
 
+    /// Whether nobody says where it could be.
+    fn is_homeless(&self) -> bool {
+        self.tried.is_empty()
+    }
+
     fn is_gone(&self) -> bool {
         self.tried.iter().all(|tried| tried.failure.is_gone())
     }
@@ -313,8 +318,10 @@ fn told(failed: &[Unfetched], asked: usize) -> String {
 /// What to do, once for each kind of trouble.
 fn remedies(failed: &[Unfetched]) -> Vec<&'static str> {
     let (wrong, right): (Vec<_>, Vec<_>) = failed.iter().partition(|unfetched| unfetched.is_unverified());
+    let (homeless, right): (Vec<_>, Vec<_>) = right.into_iter().partition(|unfetched| unfetched.is_homeless());
     let (gone, away): (Vec<_>, Vec<_>) = right.into_iter().partition(|unfetched| unfetched.is_gone());
     [
+        (homeless.is_empty(), "nothing says where it could be had: put it in with `pgproof store add FILE`"),
         (wrong.is_empty(), "what an origin gave is not what is locked, and was not kept: name another with --mirror URL"),
         (
             gone.is_empty(),

@@ -183,7 +183,9 @@ fn of_fetch(error: &FetchError) -> Trouble {
 
 fn of_lock(error: &LockError) -> Trouble {
     match error {
-        LockError::Network { .. } | LockError::Store(_) => Trouble::Passing,
+        // What an origin gave may have been wrong, which is more than being out of reach.
+        LockError::Network { source, .. } => source.downcast_ref().map_or(Trouble::Passing, of_fetch),
+        LockError::Store(_) => Trouble::Passing,
         LockError::Definitions(_)
         | LockError::Indices { .. }
         | LockError::NoIndex { .. }

@@ -34,6 +34,9 @@ pub const FORMAT: u32 = 1;
 /// A plan of this many bytes or more is refused: PostgreSQL's takes 4 KiB.
 pub const SIZE_LIMIT: u64 = 4 << 20;
 
+/// How many bytes a plan's name may have: file names are made of it, which file systems limit to 255.
+const NAME_LIMIT: usize = 200;
+
 /// How many inputs, and how many steps, a plan may have.
 const ENTRY_LIMIT: usize = 1024;
 
@@ -153,6 +156,12 @@ pub enum PlanError {
     /// A path that is absolute, or has `..` or control characters.
     #[error("{0:?} is not a plain relative path")]
     Path(String),
+    /// The name makes too long file names.
+    #[error("the plan's name has more than {limit} bytes")]
+    Name {
+        /// How many it may have.
+        limit: usize,
+    },
     /// There are more entries than any plan needs, or none where one is needed.
     #[error("the plan has {found} {what}; 1 to {limit} are allowed")]
     Count {
@@ -238,6 +247,9 @@ impl Plan {
     fn check(&self) -> Result<(), PlanError> {
         if self.version != FORMAT {
             return Err(PlanError::Format { found: self.version });
+        }
+        if self.name.as_str().len() > NAME_LIMIT {
+            return Err(PlanError::Name { limit: NAME_LIMIT });
         }
         if self.inputs.len() > ENTRY_LIMIT {
             return Err(PlanError::Count { what: "inputs", found: self.inputs.len(), limit: ENTRY_LIMIT });

@@ -32,7 +32,7 @@ pub use path::EntryPath;
 pub(crate) use path::check_text;
 pub use read::{Entry, Member, Reader};
 pub use unpack::{Modes, Options, Times, unpack};
-pub use walk::walk;
+pub use walk::{open_below, walk};
 pub use write::Writer;
 pub(crate) use write::encode;
 

@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -15,6 +16,18 @@ use super::{
     shown,
 };
 use crate::lockfile::Name;
+
+/// Opens the directory `path` below `above`. A stranger may have made links of any part of it, and none is followed.
+pub fn open_below(above: impl AsFd, path: &Path) -> Result<OwnedFd, TreeError> {
+    let failed =
+        |errno: Errno| TreeError::Io { action: "opened as a directory", path: path.to_owned(), source: errno.into() };
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let mut directory = openat(&above, ".", flags, Mode::empty()).map_err(failed)?;
+    for component in path {
+        directory = openat(&directory, component, flags, Mode::empty()).map_err(failed)?;
+    }
+    Ok(directory)
+}
 
 /// Writes what `directory` contains as a normalised tar below the one top-level directory `top`: sorted, every time
 /// `epoch`, modes 0755 and 0644 (links 0777), hard links as copies.

@@ -147,6 +147,7 @@ fn a_strangers_plan_is_checked() {
     insta::assert_snapshot!(refusal(|plan| plan["version"] = json!(2)), @"the plan has format version 2, this pgproof reads 1");
     insta::assert_snapshot!(refusal(|plan| plan["privileged"] = json!(true)), @"the plan is malformed: unknown field `privileged`, expected one of `version`, `name`, `sourceDateEpoch`, `sysroot`, `inputs`, `environment`, `steps`, `output` at line 1 column 343");
     insta::assert_snapshot!(refusal(|plan| plan["name"] = json!("../../etc/passwd")), @r#"the plan is malformed: "../../etc/passwd" is not a name: letters, digits and +-.:~_ only, starting with a letter or digit at line 1 column 324"#);
+    insta::assert_snapshot!(refusal(|plan| plan["name"] = json!("a".repeat(201))), @"the plan's name has more than 200 bytes");
     insta::assert_snapshot!(refusal(|plan| plan["output"] = json!("/etc")), @r#"the plan is malformed: "/etc" is not a plain relative path at line 1 column 333"#);
     insta::assert_snapshot!(refusal(|plan| plan["output"] = json!("usr/../..")), @r#"the plan is malformed: "usr/../.." is not a plain relative path at line 1 column 338"#);
     insta::assert_snapshot!(refusal(|plan| plan["steps"] = json!([])), @"the plan has 0 steps; 1 to 1024 are allowed");
