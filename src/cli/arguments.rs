@@ -28,7 +28,8 @@ Exit codes:
   3  an input failed verification
   4  the sandbox cannot be closed here
   5  the build itself failed
-  6  network or disk trouble: nothing was decided, try again";
+  6  network or disk trouble: nothing was decided, try again
+  130  stopped by Ctrl-C";
 
 #[derive(Debug, Args)]
 pub(crate) struct Global {
