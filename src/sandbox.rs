@@ -468,6 +468,11 @@ impl Told {
         self.text.contains(word) || self.cause.as_ref().is_some_and(|cause| cause.mentions(word))
     }
 
+    /// All causes in one line.
+    fn chain(&self) -> String {
+        self.cause.as_ref().map_or_else(|| self.text.clone(), |cause| format!("{}: {}", self.text, cause.chain()))
+    }
+
     /// What `error` says, with its causes.
     fn of(error: &dyn std::error::Error) -> Self {
         Self { text: error.to_string(), cause: error.source().map(|cause| Box::new(Self::of(cause))) }
@@ -494,15 +499,6 @@ impl Exit {
         } else {
             Self::Status(libc::WEXITSTATUS(status))
         }
-    }
-}
-
-impl fmt::Display for Resource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Processes => "processes",
-            Self::Memory => "memory",
-        })
     }
 }
 
@@ -566,6 +562,15 @@ impl Wall {
             Self::ProcessLimits => "process limits",
             Self::Session => "own session",
         }
+    }
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Processes => "processes",
+            Self::Memory => "memory",
+        })
     }
 }
 

@@ -89,8 +89,10 @@ pub(super) fn clock(variation: &Variation) -> BTreeMap<String, String> {
         ("FAKETIME", format!("{:+}", variation.clock_offset_s)),
         // Waiting has to take the time that it takes.
         ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-        // make compares files' times with each other, and they are real.
+        // make compares files' times with each other: they stay real where they are asked for, and also where a program
+        // sets them to its own idea of now, as touch does.
         ("NO_FAKE_STAT", "1".to_owned()),
+        ("FAKE_UTIME", "1".to_owned()),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into()

@@ -67,12 +67,16 @@ impl Cgroups {
                 Resource::Processes => Some(limits.processes),
                 Resource::Memory => limits.memory,
             };
-            let result =
-                if unified { cgroups.enter_2(process, knob, limit) } else { cgroups.enter_1(process, knob, limit) };
-            let outcome = match (result, limit) {
-                (Ok(()), Some(_)) => Outcome::Held,
-                (Ok(()), None) => Outcome::NotHeld("no limit was asked for".to_owned()),
-                (Err(error), _) => Outcome::NotHeld(error.to_string()),
+            let outcome = match limit {
+                None => Outcome::NotHeld("no limit was asked for".to_owned()),
+                Some(limit) => {
+                    let entered = if unified {
+                        cgroups.enter_2(process, knob, limit)
+                    } else {
+                        cgroups.enter_1(process, knob, limit)
+                    };
+                    entered.map_or_else(|error| Outcome::NotHeld(error.to_string()), |()| Outcome::Held)
+                }
             };
             cgroups.outcomes.push((knob.resource, outcome));
         }
@@ -88,7 +92,7 @@ impl Cgroups {
     }
 
     /// One group has all controllers: it is made beside our own, or within.
-    fn enter_2(&mut self, process: Pid, knob: &Knob, limit: Option<u64>) -> io::Result<()> {
+    fn enter_2(&mut self, process: Pid, knob: &Knob, limit: u64) -> io::Result<()> {
         if self.groups.is_empty() {
             let own = own_group("")?;
             let above = [own.parent().filter(|above| above.starts_with(MOUNT)), Some(own.as_path())];
@@ -106,19 +110,16 @@ impl Cgroups {
                 return Err(last);
             }
         }
-        match (self.groups.first(), limit) {
-            (Some(group), Some(limit)) => write(&group.directory.join(knob.file), &limit.to_string()),
-            _ => Ok(()),
-        }
+        self.groups.first().map_or(Ok(()), |group| write(&group.directory.join(knob.file), &limit.to_string()))
     }
 
     /// Each controller has a hierarchy.
-    fn enter_1(&mut self, process: Pid, knob: &Knob, limit: Option<u64>) -> io::Result<()> {
+    fn enter_1(&mut self, process: Pid, knob: &Knob, limit: u64) -> io::Result<()> {
         let above = own_group(knob.controller)?;
         let directory = make(&above, process)?;
         let file = directory.join(knob.file);
         self.groups.push(Group { directory, peak: knob.peak });
-        limit.map_or(Ok(()), |limit| write(&file, &limit.to_string()))
+        write(&file, &limit.to_string())
     }
 }
 

@@ -36,7 +36,7 @@ pub enum Standing {
     /// It cannot be raised.
     Fails {
         /// Why.
-        why: Told,
+        why: String,
         /// What to do.
         remedy: String,
     },
@@ -63,7 +63,7 @@ pub fn diagnose(helper: &Path) -> Result<Diagnosis, SandboxError> {
     };
     let standing = |wall: Wall| match &failing {
         Some((failing, why)) if *failing == wall => {
-            Standing::Fails { why: why.clone(), remedy: remedy::for_wall(wall, why) }
+            Standing::Fails { why: why.chain(), remedy: remedy::for_wall(wall, why) }
         }
         Some((failing, _)) if *failing < wall => Standing::NotTried,
         _ => Standing::Stands,

@@ -81,11 +81,10 @@ fn serve() -> io::Result<()> {
     let received = Received::from(&socket)?;
     let reports = received.reports.try_clone()?;
     match start(received) {
+        // The gate is held to the end: the keeper takes its closing for this process's death.
         Ok((keeper, gate)) => {
-            let waited = wait(&socket, keeper);
-            // Held until now: the keeper takes its closing for this process's death.
-            drop(gate);
-            waited
+            tell(&socket, keeper)?;
+            wait(&socket, keeper, &gate)
         }
         Err(failure) => Report::Failed(failure).send(std::fs::File::from(reports)),
     }
@@ -214,19 +213,33 @@ pub(super) fn write_id_maps(keeper: Pid, maps: &[IdMap; 2]) -> io::Result<()> {
     maps.iter().try_for_each(|IdMap { file, inside, outside }| write(file, format!("{inside} {outside} 1")))
 }
 
+/// Tells pgproof the keeper's number, so that it can put it into groups.
+fn tell(mut socket: &UnixStream, keeper: Pid) -> io::Result<()> {
+    socket.write_all(&keeper.as_raw().to_ne_bytes())
+}
+
 /// Waits for the keeper's end, which is that of everything in the box; brings it about when pgproof asks for it or is gone.
-fn wait(socket: &UnixStream, keeper: Pid) -> io::Result<()> {
+/// What else pgproof sends is the keeper's leave to go on.
+fn wait(mut socket: &UnixStream, keeper: Pid, mut gate: &UnixStream) -> io::Result<()> {
     let pidfd = system::pidfd(keeper)?;
     let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN), PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
     loop {
         match poll(&mut fds, PollTimeout::NONE) {
-            Ok(_) => break,
-            Err(nix::errno::Errno::EINTR) => {}
+            Ok(_) => {}
+            Err(nix::errno::Errno::EINTR) => continue,
             Err(errno) => return Err(errno.into()),
         }
-    }
-    if fds[1].any() != Some(true) {
-        kill(keeper, Signal::SIGKILL)?;
+        if fds[1].any() == Some(true) {
+            break;
+        }
+        let mut leave = [0];
+        if socket.read(&mut leave).is_ok_and(|count| count == 1) {
+            // If the keeper has just died, the next round finds out.
+            gate.write_all(&leave).ok();
+        } else {
+            kill(keeper, Signal::SIGKILL)?;
+            break;
+        }
     }
     nix::sys::wait::waitpid(keeper, None)?;
     Ok(())
@@ -237,7 +250,7 @@ pub fn is_helper(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> boo
     arguments.nth(1).as_deref() == Some(OsStr::new(HELPER_ARGUMENT))
 }
 
-/// Waits until the helper has written the id maps; `false` if it is gone.
+/// Waits until the helper has written the id maps, or pgproof gives leave to go on; `false` if it is gone.
 pub(super) fn pass(mut gate: &UnixStream) -> bool {
     gate.read_exact(&mut [0]).is_ok()
 }

@@ -211,8 +211,9 @@ impl State {
 
     /// Looks at every wall from inside.
     fn walls(&self) -> Result<Vec<Wall>, InitError> {
+        let own = Own::read().map_err(io("read /proc/self"))?;
         for wall in Wall::ALL {
-            match self.look(wall) {
+            match self.look(wall, &own) {
                 Ok(None) => {}
                 Ok(Some(seen)) => return Err(InitError::Missing { wall, seen }),
                 Err(source) => return Err(InitError::Wall { wall, source: Box::new(source) }),
@@ -222,20 +223,20 @@ impl State {
     }
 
     /// What is to be seen where a wall should be; `None` if it is there.
-    fn look(&self, wall: Wall) -> io::Result<Option<String>> {
+    fn look(&self, wall: Wall, own: &Own) -> io::Result<Option<String>> {
         match wall {
-            Wall::UserNamespace => self.namespace("user"),
-            Wall::MountNamespace => self.namespace("mnt"),
+            Wall::UserNamespace => Ok(self.namespace(own, "user")),
+            Wall::MountNamespace => Ok(self.namespace(own, "mnt")),
             Wall::PidNamespace => Ok(if std::process::id() == 1 {
-                self.namespace("pid")?
+                self.namespace(own, "pid")
             } else {
                 Some(format!("the first process has the number {}", std::process::id()))
             }),
-            Wall::NetworkNamespace => Ok(self.namespace("net")?.or(interfaces()?)),
-            Wall::IpcNamespace => self.namespace("ipc"),
-            Wall::UtsNamespace => self.namespace("uts"),
-            Wall::CgroupNamespace => self.namespace("cgroup"),
-            Wall::TimeNamespace => self.namespace("time"),
+            Wall::NetworkNamespace => Ok(self.namespace(own, "net").or(interfaces()?)),
+            Wall::IpcNamespace => Ok(self.namespace(own, "ipc")),
+            Wall::UtsNamespace => Ok(self.namespace(own, "uts")),
+            Wall::CgroupNamespace => Ok(self.namespace(own, "cgroup")),
+            Wall::TimeNamespace => Ok(self.namespace(own, "time")),
             Wall::IdMap => self.ids(),
             Wall::Root => self.mounts(),
             Wall::ReadOnlyRoot => writable_root(),
@@ -243,13 +244,13 @@ impl State {
             Wall::Devices => devices(),
             Wall::Capabilities => Ok(["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"]
                 .into_iter()
-                .map(|set| Ok((set, status(set)?)))
+                .map(|set| Ok((set, own.status(set)?)))
                 .collect::<io::Result<Vec<_>>>()?
                 .into_iter()
                 .find(|(_, value)| value.bytes().any(|digit| digit != b'0'))
                 .map(|(set, value)| format!("{set} is {value}"))),
-            Wall::NoNewPrivileges => expect_status("NoNewPrivs", "1"),
-            Wall::SystemCallFilter => Ok(expect_status("Seccomp", "2")?.or(filter_bites())),
+            Wall::NoNewPrivileges => own.expect("NoNewPrivs", "1"),
+            Wall::SystemCallFilter => Ok(own.expect("Seccomp", "2")?.or(filter_bites())),
             Wall::FileDescriptors => self.descriptors(),
             Wall::ProcessLimits => Ok(self.limits()),
             Wall::Session => Ok(match std::fs::File::open("/dev/tty") {
@@ -260,13 +261,12 @@ impl State {
         }
     }
 
-    fn namespace(&self, name: &str) -> io::Result<Option<String>> {
-        let own = namespaces()?;
-        Ok(match (own.get(name), self.host.namespaces.get(name)) {
+    fn namespace(&self, own: &Own, name: &str) -> Option<String> {
+        match (own.namespaces.get(name), self.host.namespaces.get(name)) {
             (Some(own), Some(hosts)) if own != hosts => None,
             (None, _) | (_, None) => Some("the kernel has none of this kind".to_owned()),
             (Some(_), Some(_)) => Some("it is the host's".to_owned()),
-        })
+        }
     }
 
     fn ids(&self) -> io::Result<Option<String>> {
@@ -434,18 +434,31 @@ fn open_terminal(size: (u16, u16)) -> io::Result<OwnedFd> {
     Ok(pair.slave)
 }
 
-/// A line of `/proc/self/status`.
-fn status(name: &str) -> io::Result<String> {
-    let text = std::fs::read_to_string("/proc/self/status")?;
-    text.lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-        .map(|value| value.trim().to_owned())
-        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("/proc/self/status has no {name}")))
+/// What the kernel says of this process.
+struct Own {
+    namespaces: BTreeMap<String, u64>,
+    /// `/proc/self/status`
+    status: String,
 }
 
-fn expect_status(name: &str, wanted: &str) -> io::Result<Option<String>> {
-    let seen = status(name)?;
-    Ok((seen != wanted).then(|| format!("{name} is {seen}")))
+impl Own {
+    fn read() -> io::Result<Self> {
+        Ok(Self { namespaces: namespaces()?, status: std::fs::read_to_string("/proc/self/status")? })
+    }
+
+    /// A line of the status.
+    fn status(&self, name: &str) -> io::Result<&str> {
+        self.status
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+            .map(str::trim)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("/proc/self/status has no {name}")))
+    }
+
+    fn expect(&self, name: &str, wanted: &str) -> io::Result<Option<String>> {
+        let seen = self.status(name)?;
+        Ok((seen != wanted).then(|| format!("{name} is {seen}")))
+    }
 }
 
 /// A system call that has to be refused, and one that has to be unknown.

@@ -1,6 +1,7 @@
 //! The box as OCI's runtime specification says it, and the files that a variation puts into it.
 //!
-//! One description for libcontainer ([`inner`]) and for other runtimes ([`bundle`]), so that they cannot drift apart.
+//! One description for libcontainer ([`inner`]) and for other runtimes ([`export()`](super::export())), so that they cannot
+//! drift apart.
 
 use std::collections::BTreeMap;
 

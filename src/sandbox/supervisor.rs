@@ -23,8 +23,8 @@ use super::cgroup::Cgroups;
 use super::message::{Failure, HostIds, Pin, Report, Request, Supply, Task};
 use super::scratch::Scratch;
 use super::{
-    Event, HELPER_ARGUMENT, Installed, Job, Limits, Medium, Outcome, Resource, SandboxError, StepReport, Told, Wall,
-    remedy, system,
+    Event, Exit, HELPER_ARGUMENT, Installed, Job, Limits, Medium, Outcome, Resource, SandboxError, StepReport, Told,
+    Wall, remedy, system,
 };
 use crate::digest::Digest;
 use crate::lockfile::Name;
@@ -154,11 +154,10 @@ impl Running {
         let (kept, keeping) =
             if request.keep { pipe().map(|(from, to)| (Some(from), Some(to)))? } else { (None, None) };
         let helper = Helper::start(&job.helper, logging)?;
-        let cgroups = Cgroups::new(helper.pid()?, job.limits);
         let pipes = [Some(reporting), Some(packing), terminal, keeping];
         let blobs = std::iter::once(job.rootfs).chain(job.inputs.iter().map(|(_, blob)| *blob));
         let files = blobs.map(|blob| Ok(store.file(blob)?.into()));
-        helper.send(&request, pipes.into_iter().flatten().map(Ok).chain(files))?;
+        let cgroups = helper.send(&request, pipes.into_iter().flatten().map(Ok).chain(files))?;
         Ok(Self { helper, cgroups, place, reports, tree, log, kept })
     }
 
@@ -243,8 +242,7 @@ pub(super) fn probe(helper: &Path, limits: Limits) -> Result<Probed, SandboxErro
     let (reports, reporting) = pipe()?;
     let (mut log, logging) = pipe()?;
     let helper = Helper::start(helper, logging)?;
-    let cgroups = Cgroups::new(helper.pid()?, limits);
-    helper.send(&request, [reporting, nothing()?.into(), nothing()?.into()].into_iter().map(Ok))?;
+    let cgroups = helper.send(&request, [reporting, nothing()?.into(), nothing()?.into()].into_iter().map(Ok))?;
     let mut failure = None;
     let mut done = false;
     for line in io::BufReader::new(reports).lines() {
@@ -311,7 +309,11 @@ pub(super) fn explain(failure: Failure, job: &Job<'_>, log: Blob, tail: Vec<Stri
             Some(step) => SandboxError::StepFailed {
                 name: step.name.clone(),
                 exit,
-                hint: if full { " (its disk is full: raise --disk)" } else { "" },
+                hint: match exit {
+                    _ if full => " (its disk is full: raise --disk)",
+                    Exit::Signal(libc::SIGKILL) => " (perhaps by the kernel, for lack of memory: raise --memory)",
+                    Exit::Status(_) | Exit::Signal(_) | Exit::NotRun(_) => "",
+                },
                 log,
                 tail,
             },
@@ -491,19 +493,32 @@ impl Helper {
         number.map(Pid::from_raw).map_err(|source| SandboxError::Io { action: "start its helper", source })
     }
 
-    /// Sends the request and the descriptors in the order that [`super::message`] tells.
+    /// Sends the request and the descriptors in the order that [`super::message`] tells, and puts the box into groups.
     fn send(
         &self,
         request: &Request,
         descriptors: impl Iterator<Item = Result<OwnedFd, SandboxError>>,
-    ) -> Result<(), SandboxError> {
-        let Some(socket) = &self.socket else { return Ok(()) };
+    ) -> Result<Cgroups, SandboxError> {
+        let Some(mut socket) = self.socket.as_ref() else { return Ok(Cgroups::default()) };
         let io = |source| SandboxError::Io { action: "talk to its helper", source };
+        let limits = request.limits;
+        // Memory counts where it is first used, so the limit has to be there before anything is unpacked.
+        let early = if limits.memory.is_some() { Some(Cgroups::new(self.pid()?, limits)) } else { None };
         request.send(socket).map_err(io)?;
         for descriptor in descriptors {
             system::send_fd(socket, descriptor?.as_raw_fd()).map_err(io)?;
         }
-        Ok(())
+        let mut keeper = [0; 4];
+        if socket.read_exact(&mut keeper).is_err() {
+            // It has reported why.
+            return Ok(early.unwrap_or_default());
+        }
+        // Entering a group takes the kernel 5 to 20 ms, in which the keeper unpacks.
+        let keeper = Pid::from_raw(i32::from_ne_bytes(keeper));
+        let cgroups = early.unwrap_or_else(|| Cgroups::new(keeper, limits));
+        // If the keeper is gone, its report says why.
+        socket.write_all(b"g").ok();
+        Ok(cgroups)
     }
 
     /// Has the box end, if it has not, and waits until it has.

@@ -260,6 +260,24 @@ fn proc_is_masked() {
     assert!(printed.ends_with("alive\n"), "{printed}");
 }
 
+/// A machine without user namespaces, as `pgproof doctor` sees it.
+#[test]
+fn the_doctor_names_the_wall_and_the_remedy() {
+    if !gate::open(Need::Sandbox) {
+        return;
+    }
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "sh", "-c"])
+        .arg("echo 0 > /proc/sys/user/max_user_namespaces && exec \"$0\" doctor")
+        .arg(helper())
+        .output()
+        .unwrap();
+    let printed = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert_eq!(output.status.code(), Some(4), "{printed}");
+    assert!(printed.contains("fails      user namespace"), "{printed}");
+    assert!(printed.contains("sysctl user.max_user_namespaces=10000"), "{printed}");
+}
+
 /// Runs this test binary's sandbox tests again, as somebody who is not root.
 #[test]
 fn an_ordinary_user_gets_the_same_box() {
