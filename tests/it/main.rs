@@ -25,6 +25,7 @@ mod lockfile;
 mod origin;
 mod output;
 mod plan;
+mod rebuild;
 mod sandbox;
 mod sandbox_axes;
 mod sandbox_bundle;
