@@ -8,7 +8,7 @@ mod report;
 mod ui;
 
 use std::ffi::OsString;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -38,6 +38,8 @@ struct Session {
 struct Answer {
     /// For people.
     text: String,
+    /// What follows the text.
+    end: &'static str,
     /// For machines.
     json: serde_json::Value,
     code: u8,
@@ -103,7 +105,18 @@ impl Session {
 
 impl Answer {
     fn new(text: impl Into<String>, json: serde_json::Value) -> Self {
-        Self { text: text.into(), json, code: 0 }
+        Self { text: text.into(), end: "\n", json, code: 0 }
+    }
+
+    /// Prints these bytes and no other, so that they can be hashed.
+    fn verbatim(text: String, json: serde_json::Value) -> Self {
+        // A person's prompt begins on a line of its own.
+        let end = if std::io::stdout().is_terminal() { "\n" } else { "" };
+        Self { text, end, json, code: 0 }
+    }
+
+    fn with_code(self, code: u8) -> Self {
+        Self { code, ..self }
     }
 
     fn print(&self, json: bool) -> std::io::Result<()> {
@@ -112,9 +125,9 @@ impl Answer {
             serde_json::to_writer_pretty(&mut stdout, &self.json)?;
             writeln!(stdout)
         } else if self.code == 0 || self.code == failure::DIFFERENT {
-            writeln!(std::io::stdout().lock(), "{}", self.text)
+            write!(std::io::stdout().lock(), "{}{}", self.text, self.end)
         } else {
-            writeln!(std::io::stderr().lock(), "{}", self.text)
+            write!(std::io::stderr().lock(), "{}{}", self.text, self.end)
         }
     }
 }

@@ -240,7 +240,6 @@ impl Definitions {
         let is_pin = |line: &&str| line.trim_start().starts_with("manifest = \"");
         let mut pins = text.lines().filter(is_pin);
         let (Some(pin), None) = (pins.next(), pins.next()) else { return Err(DefinitionsError::NoPin { path }) };
-        let path = root.join(path);
         let failed = |source| DefinitionsError::Unwritable { path: path.clone(), source };
         let mut file = tempfile::NamedTempFile::new_in(root.join("sysroots")).map_err(failed)?;
         file.write_all(text.replacen(pin, &format!("manifest = \"{manifest}\""), 1).as_bytes()).map_err(failed)?;
@@ -303,14 +302,19 @@ impl Definitions {
         toml::from_str(&text).map_err(|source| DefinitionsError::Malformed { path, source: Box::new(source) })
     }
 
+    /// A file's path, as a person finds it, and its text.
     fn text(&self, folder: &str, name: &Name, extension: &str) -> Result<(PathBuf, String), DefinitionsError> {
-        let path = Path::new(folder).join(format!("{name}.{extension}"));
+        let relative = Path::new(folder).join(format!("{name}.{extension}"));
+        let path = match self {
+            Self::BuiltIn => relative.clone(),
+            Self::Directory(root) => root.join(&relative),
+        };
         let known = self.names(folder, extension)?;
         if !known.contains(name) {
             let known = known.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
             return Err(DefinitionsError::Unknown { path, known });
         }
-        let bytes = self.file(&path)?;
+        let bytes = self.file(&relative)?;
         let text = String::from_utf8(bytes).map_err(|error| DefinitionsError::Unreadable {
             path: path.clone(),
             source: std::io::Error::new(std::io::ErrorKind::InvalidData, error),

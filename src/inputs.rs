@@ -1,4 +1,4 @@
-//! Brings together what a plan reads: every input's bytes, in the store, as the box wants them.
+//! Brings together what a plan reads: where every input can be had, and its bytes as the box wants them.
 //!
 //! An input is known by its digest alone. Where the plan has no origin for it, a lockfile that knows the digest has.
 
@@ -6,7 +6,6 @@ use std::io::{self, Read};
 
 use crate::definitions::{Definitions, DefinitionsError};
 use crate::digest::Digest;
-use crate::fetch::{FetchError, Network, Progress, fetch};
 use crate::lockfile::{Name, Pin};
 use crate::plan::{Compression, Input, Plan};
 use crate::store::{Blob, Store, StoreError};
@@ -23,13 +22,7 @@ pub struct Inputs(Vec<Blob>);
 #[derive(Debug, thiserror::Error)]
 #[must_use]
 pub enum InputsError {
-    /// A lockfile cannot be read.
-    #[error(transparent)]
-    Definitions(#[from] DefinitionsError),
-    /// An input cannot be had.
-    #[error(transparent)]
-    Fetch(#[from] FetchError),
-    /// The store cannot take it.
+    /// The store does not have it, or cannot take it.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// It cannot be decompressed.
@@ -61,18 +54,14 @@ pub enum InputsError {
 }
 
 impl Inputs {
-    /// Fetches what is missing and decompresses what the plan wants decompressed once.
-    pub fn gather(
-        plan: &Plan,
-        definitions: &Definitions,
-        store: &Store,
-        network: Option<&Network>,
-        progress: &dyn Progress,
-    ) -> Result<Self, InputsError> {
-        let blobs = fetch(&pins(plan, definitions)?, store, network, progress)?;
-        let prepared = plan.inputs.iter().zip(blobs).map(|(input, blob)| match tar_digest(input) {
-            Some((compression, digest)) => decompressed(input, blob, compression, digest, store),
-            None => Ok(blob),
+    /// Takes from the store what was fetched, and decompresses what the plan wants decompressed once.
+    pub fn gather(plan: &Plan, store: &Store) -> Result<Self, InputsError> {
+        let prepared = plan.inputs.iter().map(|input| {
+            let blob = store.get(input.digest)?;
+            match tar_digest(input) {
+                Some((compression, digest)) => decompressed(input, blob, compression, digest, store),
+                None => Ok(blob),
+            }
         });
         Ok(Self(prepared.collect::<Result<_, _>>()?))
     }

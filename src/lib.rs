@@ -139,8 +139,6 @@ impl Error {
             Self::Store(error) => of_store(error),
             Self::Fetch(error) => of_fetch(error),
             Self::Inputs(error) => match error {
-                InputsError::Definitions(_) => Trouble::Use,
-                InputsError::Fetch(error) => of_fetch(error),
                 InputsError::Store(error) => of_store(error),
                 InputsError::Compression { .. } | InputsError::Bomb { .. } | InputsError::Tar { .. } => Trouble::Input,
             },

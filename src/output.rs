@@ -370,11 +370,7 @@ pub fn publish(
     directory: &Path,
     store: &Store,
 ) -> Result<BTreeMap<String, Digest>, OutputError> {
-    let failed = |action| move |source| OutputError::Publish { action, path: directory.to_owned(), source };
-    std::fs::create_dir_all(directory).map_err(failed("created"))?;
-    let lock = File::open(directory).map_err(failed("opened"))?;
-    lock.lock().map_err(failed("locked"))?;
-
+    let lock = claim(directory)?;
     let mut published = BTreeMap::new();
     let archive = format!("{}.tar.gz", output.name);
     let sum = sum_line(output.archive.digest(), &archive);
@@ -394,8 +390,29 @@ pub fn publish(
     sums.extend(published.iter().map(|(name, digest)| (name.clone(), *digest)));
     let lines: Vec<String> = sums.iter().map(|(name, digest)| sum_line(*digest, name)).collect();
     place(directory, SUMS, lines.concat().as_bytes())?;
-    lock.sync_all().map_err(failed("synced"))?;
+    release(&lock, directory)?;
     Ok(published)
+}
+
+/// Writes a file that `SHA256SUMS` does not list because it is of one run, as a report is. It appears whole or not at all.
+pub fn publish_apart(file: &Companion<'_>, directory: &Path) -> Result<(), OutputError> {
+    let lock = claim(directory)?;
+    place(directory, &file.name.to_string(), file.bytes)?;
+    release(&lock, directory)
+}
+
+/// Makes the directory if it is not there, and waits until no other pgproof publishes into it.
+fn claim(directory: &Path) -> Result<File, OutputError> {
+    let failed = |action| move |source| OutputError::Publish { action, path: directory.to_owned(), source };
+    std::fs::create_dir_all(directory).map_err(failed("created"))?;
+    let lock = File::open(directory).map_err(failed("opened"))?;
+    lock.lock().map_err(failed("locked"))?;
+    Ok(lock)
+}
+
+/// Has the names on the disk.
+fn release(lock: &File, directory: &Path) -> Result<(), OutputError> {
+    lock.sync_all().map_err(|source| OutputError::Publish { action: "synced", path: directory.to_owned(), source })
 }
 
 /// A line as `sha256sum` writes and checks it.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::Error;
 use crate::definitions::{Compose, Definitions, Toolchain};
 use crate::fetch::{self, Network};
-use crate::inputs::Inputs;
+use crate::inputs::{self, Inputs};
 use crate::lockfile::{Lockfile, Name};
 use crate::output::{self, Output};
 use crate::plan::{Plan, postgresql};
@@ -77,6 +77,23 @@ pub struct Ready {
     pub inputs: Inputs,
 }
 
+/// Where a plan's root file system comes from.
+enum Root {
+    /// It is in the store.
+    Kept(Rootfs),
+    /// It is composed of the lockfile's packages.
+    Composed { definition: Box<Compose>, lockfile: Lockfile },
+}
+
+/// How much there was to bring into the store, counting what was there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fetched {
+    /// The plan's inputs.
+    pub inputs: usize,
+    /// The packages of its root file system, if that has still to be composed.
+    pub packages: usize,
+}
+
 /// One build.
 pub struct Built {
     /// Its conditions.
@@ -123,56 +140,58 @@ impl Workshop<'_> {
 
     /// Brings the plan's inputs and its root file system into the store.
     pub fn prepare(&self, plan: Plan) -> Result<Ready, Error> {
-        let progress = self.observer.fetching("sources");
-        let inputs = Inputs::gather(&plan, self.definitions, self.store, self.network, &*progress)?;
-        drop(progress);
-        let rootfs = self.rootfs(&plan)?;
+        let root = self.root(&plan)?;
+        self.bring(&plan, &root)?;
+        let inputs = Inputs::gather(&plan, self.store)?;
+        let rootfs = match root {
+            Root::Kept(rootfs) => rootfs,
+            Root::Composed { definition, lockfile } => self.compose(&definition, &lockfile)?,
+        };
         Ok(Ready { plan, rootfs, inputs })
     }
 
-    /// The plan's root file system: from the store, or composed of the packages that its lockfile names.
-    fn rootfs(&self, plan: &Plan) -> Result<Rootfs, Error> {
-        let pin = plan.sysroot.manifest;
-        match sysroot::find(self.store, pin) {
+    /// Brings the plan's inputs and the packages of its root file system into the store.
+    pub fn fetch(&self, plan: &Plan) -> Result<Fetched, Error> {
+        let root = self.root(plan)?;
+        let fetched = self.bring(plan, &root)?;
+        Inputs::gather(plan, self.store)?;
+        Ok(fetched)
+    }
+
+    /// Where the plan's root file system comes from. What nobody can make is refused before anything is fetched.
+    fn root(&self, plan: &Plan) -> Result<Root, Error> {
+        let (name, wanted) = (&plan.sysroot.name, plan.sysroot.manifest);
+        match sysroot::find(self.store, wanted) {
             // Not there, or not all of it: `store verify --repair` may have removed the layer alone.
             Err(SysrootError::Missing { .. }) => {}
-            found => return Ok(found?),
+            found => return Ok(Root::Kept(found?)),
         }
-        let compose = self.definitions.compose(&plan.sysroot.name)?;
-        if compose.manifest != pin {
-            return Err(Error::ForeignSysroot {
-                name: plan.sysroot.name.clone(),
-                wanted: pin,
-                pinned: compose.manifest,
-            });
+        let definition = Box::new(self.definitions.compose(name)?);
+        if definition.manifest != wanted {
+            return Err(Error::ForeignSysroot { name: name.clone(), wanted, pinned: definition.manifest });
         }
-        let lockfile = self.definitions.lockfile(&plan.sysroot.name)?;
-        self.compose(&compose, &lockfile)
+        Ok(Root::Composed { definition, lockfile: self.definitions.lockfile(name)? })
     }
 
-    /// Fetches the packages of `lockfile` and composes them.
-    fn compose(&self, compose: &Compose, lockfile: &Lockfile) -> Result<Rootfs, Error> {
-        let progress = self.observer.fetching("packages");
-        fetch::fetch(&lockfile.package_pins(), self.store, self.network, &*progress)?;
-        drop(progress);
+    /// Fetches all at once, so that everything that is missing is named at once.
+    fn bring(&self, plan: &Plan, root: &Root) -> Result<Fetched, Error> {
+        let mut pins = inputs::pins(plan, self.definitions)?;
+        let packages = match root {
+            Root::Kept(_) => Vec::new(),
+            Root::Composed { lockfile, .. } => lockfile.package_pins(),
+        };
+        let fetched = Fetched { inputs: pins.len(), packages: packages.len() };
+        pins.extend(packages);
+        let progress = self.observer.fetching("inputs");
+        fetch::fetch(&pins, self.store, self.network, &*progress)?;
+        Ok(fetched)
+    }
+
+    fn compose(&self, definition: &Compose, lockfile: &Lockfile) -> Result<Rootfs, Error> {
         let (started, total) = (Instant::now(), lockfile.packages.len());
-        let rootfs = sysroot::compose(compose, lockfile, self.store, &|done| self.observer.composing(done, total))?;
+        let rootfs = sysroot::compose(definition, lockfile, self.store, &|done| self.observer.composing(done, total))?;
         self.observer.composed(&rootfs, started.elapsed());
         Ok(rootfs)
-    }
-
-    /// Brings the plan's inputs and the packages of its root file system into the store, and tells how many that are.
-    pub fn fetch(&self, plan: &Plan) -> Result<(usize, usize), Error> {
-        let progress = self.observer.fetching("sources");
-        Inputs::gather(plan, self.definitions, self.store, self.network, &*progress)?;
-        drop(progress);
-        if self.store.find(plan.sysroot.manifest)?.is_some() {
-            return Ok((plan.inputs.len(), 0));
-        }
-        let lockfile = self.definitions.lockfile(&plan.sysroot.name)?;
-        let progress = self.observer.fetching("packages");
-        fetch::fetch(&lockfile.package_pins(), self.store, self.network, &*progress)?;
-        Ok((plan.inputs.len(), lockfile.packages.len()))
     }
 
     /// What the sandbox is asked to run.

@@ -164,6 +164,14 @@ pub enum StoreError {
         /// The first name in it that no store has.
         stranger: String,
     },
+    /// There is something else in the place of the directory, or of one that it would lie in.
+    #[error("{root} is not a directory and cannot become one: name another with --store DIR")]
+    NotADirectory {
+        /// What was named.
+        root: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
     /// The store was made by another pgproof.
     #[error("the store {store} has format {found:?}, this pgproof reads {FORMAT}: name another with --store DIR")]
     Format {
@@ -199,7 +207,13 @@ pub enum StoreError {
 impl Store {
     /// Opens the store at `root`, which is made if it is not there. A store that cannot be written to can still be read.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(root).map_err(|source| write_error(root, "created", root, source))?;
+        std::fs::create_dir_all(root).map_err(|source| {
+            if matches!(source.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory) {
+                StoreError::NotADirectory { root: root.to_owned(), source }
+            } else {
+                write_error(root, "created", root, source)
+            }
+        })?;
         if !root.join("version").exists() {
             refuse_strangers(root)?;
         }
@@ -388,7 +402,7 @@ impl StoreError {
             Self::Io { .. } | Self::ReadOnly { .. } | Self::Full { .. } | Self::Missing { .. } | Self::InUse { .. } => {
                 Fault::Disk
             }
-            Self::NotAStore { .. } | Self::Format { .. } => Fault::Use,
+            Self::NotAStore { .. } | Self::NotADirectory { .. } | Self::Format { .. } => Fault::Use,
         }
     }
 
@@ -412,9 +426,10 @@ impl StoreError {
 impl From<StoreError> for io::Error {
     fn from(error: StoreError) -> Self {
         let kind = match &error {
-            StoreError::Io { source, .. } | StoreError::ReadOnly { source, .. } | StoreError::Full { source, .. } => {
-                source.kind()
-            }
+            StoreError::Io { source, .. }
+            | StoreError::ReadOnly { source, .. }
+            | StoreError::Full { source, .. }
+            | StoreError::NotADirectory { source, .. } => source.kind(),
             StoreError::Missing { .. } => io::ErrorKind::NotFound,
             StoreError::InUse { .. } => io::ErrorKind::ResourceBusy,
             StoreError::Mismatch { .. }

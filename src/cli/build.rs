@@ -56,10 +56,7 @@ pub(super) fn rebuild(session: &Session, request: &Rebuild) -> Result<Answer, Fa
     let rebuilt = workshop.rebuild(&ready, &axes, order);
     let rebuilt = match rebuilt {
         Ok(rebuilt) => rebuilt,
-        Err(error) => {
-            record_failure(&bench.store, &ready.plan, started, &error)?;
-            return Err(error.into());
-        }
+        Err(error) => return Err(record_failure(&bench.store, &ready.plan, started, error)),
     };
     for built in [&rebuilt.plain, &rebuilt.shaken] {
         record(&bench.store, &ready.plan, started, built)?;
@@ -81,7 +78,7 @@ pub(super) fn rebuild(session: &Session, request: &Rebuild) -> Result<Answer, Fa
     } else {
         report::write(&report, &ready.plan, &request.out)?;
     }
-    Ok(Answer { text, json: report, code })
+    Ok(Answer::new(text, report).with_code(code))
 }
 
 /// `pgproof build`
@@ -92,10 +89,7 @@ pub(super) fn build(session: &Session, request: &Build) -> Result<Answer, Failur
     let started = now();
     let built = match workshop.build(&ready, Variation::plain(workshop.cpus)) {
         Ok(built) => built,
-        Err(error) => {
-            record_failure(&bench.store, &ready.plan, started, &error)?;
-            return Err(error.into());
-        }
+        Err(error) => return Err(record_failure(&bench.store, &ready.plan, started, error)),
     };
     record(&bench.store, &ready.plan, started, &built)?;
     let report = report::built(&ready, &built);
@@ -110,9 +104,12 @@ pub(super) fn fetch(session: &Session, request: &Fetch) -> Result<Answer, Failur
     let bench = Bench::new(session)?;
     let workshop = bench.workshop(session, &Limits::default());
     let plan = plan_of(&workshop, &request.subject)?;
-    let (inputs, packages) = workshop.fetch(&plan)?;
-    let text = format!("{inputs} inputs and {packages} packages are in {}", bench.store.root().display());
-    Ok(Answer::new(text, json!({ "inputs": inputs, "packages": packages, "store": bench.store.root() })))
+    let fetched = workshop.fetch(&plan)?;
+    let text = format!("all inputs are in {}", bench.store.root().display());
+    Ok(Answer::new(
+        text,
+        json!({ "inputs": fetched.inputs, "packages": fetched.packages, "store": bench.store.root() }),
+    ))
 }
 
 /// `pgproof plan`
@@ -136,7 +133,7 @@ pub(super) fn plan(session: &Session, request: &PlanCommand) -> Result<Answer, F
     let canonical = if request.origins { plan.canonical_with_origins() } else { plan.canonical() };
     session.ui.say(&format!("the plan's digest is {digest}"));
     let text = String::from_utf8_lossy(&canonical).into_owned();
-    Ok(Answer::new(text, json!({ "digest": digest, "plan": plan })))
+    Ok(Answer::verbatim(text, json!({ "digest": digest, "plan": plan })))
 }
 
 /// `pgproof pack`
@@ -196,7 +193,7 @@ struct Bench<'ui> {
 
 impl<'ui> Bench<'ui> {
     fn new(session: &'ui Session) -> Result<Self, Failure> {
-        let cancel = cancel_on_signals().map_err(Failure::Signals)?;
+        let cancel = Cancel::new().map_err(Failure::Signals)?;
         let available = sandbox::available_memory().map_err(Failure::Memory)?;
         Ok(Self { store: session.store()?, display: Display::new(&session.ui), cancel, available })
     }
@@ -225,7 +222,10 @@ impl<'ui> Bench<'ui> {
 
 fn prepare(workshop: &Workshop<'_>, subject: &Subject) -> Result<Ready, Failure> {
     let plan = plan_of(workshop, subject)?;
-    Ok(workshop.prepare(plan)?)
+    let ready = workshop.prepare(plan)?;
+    // Until here a signal ends pgproof at once: what is fetched and composed is there as a whole or not at all.
+    cancel_on_signals(workshop.cancel).map_err(Failure::Signals)?;
+    Ok(ready)
 }
 
 fn plan_of(workshop: &Workshop<'_>, subject: &Subject) -> Result<Plan, Failure> {
@@ -315,25 +315,33 @@ fn record(store: &Store, plan: &Plan, started: Timestamp, built: &Built) -> Resu
     Ok(())
 }
 
-/// Keeps the log of a build that failed, so that `pgproof log` has it.
-fn record_failure(store: &Store, plan: &Plan, started: Timestamp, error: &Error) -> Result<(), Failure> {
-    let Error::Build { label, source } = error else { return Ok(()) };
+/// Keeps the log of a build that failed, and tells where.
+fn record_failure(store: &Store, plan: &Plan, started: Timestamp, error: Error) -> Failure {
+    let Error::Build { label, source } = &error else { return error.into() };
     let outcome = if source.class() == sandbox::Class::Cancelled {
         Outcome::Cancelled
     } else {
         Outcome::Failed { why: source.to_string().lines().next().unwrap_or_default().to_owned() }
     };
     let log = source.log().map(|blob| blob.digest());
-    store.record_run(&Record {
+    let variation = match label.as_str().parse() {
+        Ok(variation) => variation,
+        Err(error) => return Failure::from(Error::from(error)),
+    };
+    let record = Record {
         started,
         name: plan.name.clone(),
         plan: plan.digest(),
-        variation: label.as_str().parse()?,
+        variation,
         outcome,
         log,
         outputs: std::collections::BTreeMap::new(),
-    })?;
-    Ok(())
+    };
+    // Why there is no build is what a person has to know first; that its log cannot be found later is not.
+    match store.record_run(&record) {
+        Ok(()) if log.is_some() => Failure::Logged { error: Box::new(error), build: record.id() },
+        _ => error.into(),
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the clock names the record of a run, and reaches nothing that is built")]
@@ -342,8 +350,7 @@ fn now() -> Timestamp {
 }
 
 /// Asks the build to end at the first Ctrl-C, SIGTERM or SIGHUP, so that it leaves nothing behind; the second ends pgproof.
-fn cancel_on_signals() -> std::io::Result<Cancel> {
-    let cancel = Cancel::new()?;
+fn cancel_on_signals(cancel: &Cancel) -> std::io::Result<()> {
     let asked = cancel.clone();
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
@@ -355,7 +362,7 @@ fn cancel_on_signals() -> std::io::Result<Cancel> {
             }
         }
     })?;
-    Ok(cancel)
+    Ok(())
 }
 
 /// Shows on the screen what the library says is going on.

@@ -21,6 +21,14 @@ pub(crate) enum Failure {
     /// A stage failed.
     #[error(transparent)]
     Stage(Box<Error>),
+    /// A build failed, and what it printed is kept.
+    #[error("{error}")]
+    Logged {
+        /// Why.
+        error: Box<Error>,
+        /// The name of its record.
+        build: String,
+    },
     /// There is nowhere to keep things.
     #[error("there is no home directory to keep things in: name a directory with --store DIR")]
     NoHome(#[source] etcetera::HomeDirError),
@@ -37,6 +45,9 @@ pub(crate) enum Failure {
     /// There is no such build.
     #[error("there is no build {0:?}: `pgproof log` lists them")]
     NoBuild(String),
+    /// The build ended before it printed anything that was kept.
+    #[error("nothing that the build {0} printed was kept: it was stopped, or its first step never began")]
+    NoLog(String),
     /// Locking asks the mirrors.
     #[error("locking reads today's indices: it cannot be done with --offline")]
     Offline,
@@ -63,7 +74,7 @@ impl<E: Into<Error>> From<E> for Failure {
 impl Failure {
     fn code(&self) -> u8 {
         match self {
-            Self::Stage(error) => match error.trouble() {
+            Self::Stage(error) | Self::Logged { error, .. } => match error.trouble() {
                 Trouble::Use => 2,
                 Trouble::Input => 3,
                 Trouble::Sandbox => 4,
@@ -72,7 +83,12 @@ impl Failure {
                 // What a shell tells of a program that Ctrl-C ended.
                 Trouble::Cancelled => 130,
             },
-            Self::NoHome(_) | Self::NoBuild(_) | Self::NoTerminal | Self::Occupied(_) | Self::Offline => 2,
+            Self::NoHome(_)
+            | Self::NoBuild(_)
+            | Self::NoLog(_)
+            | Self::NoTerminal
+            | Self::Occupied(_)
+            | Self::Offline => 2,
             Self::File { .. } | Self::Memory(_) | Self::Signals(_) => PASSING,
         }
     }
@@ -80,7 +96,8 @@ impl Failure {
     /// The chain of causes, once.
     pub(crate) fn answer(&self) -> Answer {
         let mut causes: Vec<String> = Vec::new();
-        let mut next: Option<&(dyn StdError + 'static)> = Some(self);
+        let mut next: Option<&(dyn StdError + 'static)> =
+            if let Self::Logged { error, .. } = self { Some(error) } else { Some(self) };
         while let Some(error) = next {
             let text = printable(&error.to_string());
             // Transparent errors say what their source says.
@@ -93,7 +110,12 @@ impl Failure {
                 None => error.source(),
             };
         }
-        let text = format!("error: {}", causes.join("\n  because "));
-        Answer { text, json: json!({ "error": { "exitCode": self.code(), "causes": causes } }), code: self.code() }
+        let mut text = format!("error: {}", causes.join("\n  because "));
+        let mut json = json!({ "error": { "exitCode": self.code(), "causes": causes } });
+        if let Self::Logged { build, .. } = self {
+            text.extend(["\nall that it printed: pgproof log ", build]);
+            json["error"]["log"] = json!(build);
+        }
+        Answer::new(text, json).with_code(self.code())
     }
 }

@@ -103,7 +103,7 @@ fn verify(session: &Session, store: &mut Store, repair: bool) -> Result<Answer, 
         "missing": told(report.missing.iter().map(ToString::to_string).collect()),
     });
     let repaired = repair && report.missing.is_empty();
-    Ok(Answer { text, json, code: if whole || repaired { 0 } else { 3 } })
+    Ok(Answer::new(text, json).with_code(if whole || repaired { 0 } else { 3 }))
 }
 
 /// What the definitions need: all that their lockfiles and sysroots pin.
@@ -120,10 +120,10 @@ fn needed(definitions: &Definitions) -> Result<BTreeSet<pgproof::digest::Digest>
 /// `pgproof log`
 pub(super) fn log(session: &Session, log: &Log) -> Result<Answer, Failure> {
     let store = session.store()?;
-    let records = store.runs(usize::MAX)?;
     let Some(wanted) = &log.build else {
+        let records = store.runs(RECENT)?;
         let mut text = String::new();
-        for record in records.iter().take(RECENT) {
+        for record in &records {
             let outcome = match &record.outcome {
                 Outcome::Built => "built".to_owned(),
                 Outcome::Failed { why } => format!("failed: {}", printable(why.lines().next().unwrap_or_default())),
@@ -132,12 +132,12 @@ pub(super) fn log(session: &Session, log: &Log) -> Result<Answer, Failure> {
             writeln!(text, "{}  {}  {outcome}", record.id(), record.name).ok();
         }
         let text = if text.is_empty() { "nothing was built yet".to_owned() } else { text.trim_end().to_owned() };
-        let listed: Vec<_> =
-            records.iter().take(RECENT).map(|record| json!({ "id": record.id(), "record": record })).collect();
+        let listed: Vec<_> = records.iter().map(|record| json!({ "id": record.id(), "record": record })).collect();
         return Ok(Answer::new(text, json!({ "builds": listed })));
     };
-    let record = records.iter().find(|record| record.id() == *wanted);
-    let digest = record.and_then(|record| record.log).ok_or_else(|| Failure::NoBuild(wanted.clone()))?;
+    let record = store.runs(usize::MAX)?.into_iter().find(|record| record.id() == *wanted);
+    let record = record.ok_or_else(|| Failure::NoBuild(wanted.clone()))?;
+    let digest = record.log.ok_or_else(|| Failure::NoLog(wanted.clone()))?;
     let blob = store.get(digest)?;
     if !session.json {
         show(BufReader::new(store.read(blob)?)).map_err(|source| Failure::File {
@@ -181,7 +181,8 @@ pub(super) fn doctor() -> Result<Answer, Failure> {
     }
     let closed = diagnosis.is_closed();
     text.push_str(if closed { "the box can be closed here" } else { "the box cannot be closed here" });
-    Ok(Answer { text, json: json!({ "closed": closed, "diagnosis": diagnosis }), code: if closed { 0 } else { 4 } })
+    let json = json!({ "closed": closed, "diagnosis": diagnosis });
+    Ok(Answer::new(text, json).with_code(if closed { 0 } else { 4 }))
 }
 
 /// `pgproof lock`

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use pgproof::output::Output;
+use pgproof::output::{self, Companion, Output};
 use pgproof::plan::Plan;
 use pgproof::rebuild::{Built, Order, Ready, Rebuilt};
 use pgproof::sandbox::{Outcome, StepReport};
@@ -156,11 +156,7 @@ fn conditions(rebuilt: &Rebuilt) -> String {
 
 /// Writes the report beside the archive.
 pub(super) fn write(report: &Value, plan: &Plan, directory: &Path) -> Result<(), Failure> {
-    let path = directory.join(format!("{}.report.json", plan.name));
-    let failed = |source| Failure::File { action: "written", path: path.clone(), source };
-    std::fs::create_dir_all(directory).map_err(failed)?;
-    let mut file = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
-    serde_json::to_writer_pretty(&mut file, report).map_err(|error| failed(error.into()))?;
-    file.persist(&path).map_err(|error| failed(error.error))?;
-    Ok(())
+    let name = format!("{}.report.json", plan.name).parse()?;
+    let text = format!("{report:#}\n");
+    Ok(output::publish_apart(&Companion { name: &name, bytes: text.as_bytes() }, directory)?)
 }

@@ -153,7 +153,12 @@ pub(crate) fn bytes(count: u64) -> String {
 
 /// `text` without what a terminal would obey.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars()
-        .map(|character| if character.is_control() && character != '\n' { '\u{fffd}' } else { character })
-        .collect()
+    let harmless = |character: char| match character {
+        '\n' | '\t' => character,
+        // The latter turn the direction of writing: other words are seen than there are.
+        control if control.is_control() => '\u{fffd}',
+        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+        plain => plain,
+    };
+    text.chars().map(harmless).collect()
 }

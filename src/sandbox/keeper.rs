@@ -23,7 +23,7 @@ use nix::sys::stat::Mode;
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::{Gid, Uid};
 
-use super::furnish::{self, Rooms};
+use super::furnish::{self, FurnishError, Rooms};
 use super::helper::{self, Received};
 use super::init::Init;
 use super::message::{Failure, Pin, Report, Request, Task};
@@ -215,8 +215,9 @@ fn furnish(received: &Received) -> Result<Vec<(Axis, Outcome)>, Option<Failure>>
     if request.task == Task::Probe {
         rooms.make_places(variation).map_err(input(what))?;
     } else {
-        let layer = Verified::new(&received.rootfs, request.rootfs).map_err(other)?;
-        rooms.make_root(layer, variation).map_err(input(what))?;
+        let mut layer = Verified::new(&received.rootfs, request.rootfs).map_err(other)?;
+        let made = rooms.make_root(&mut layer, variation);
+        layer.judge(made).map_err(input(what))?;
     }
     let places =
         [(variation.build_root.as_str(), "build", 0o755), ("/pgproof/out", "out", 0o755), ("/tmp", "tmp", 0o1777)];
@@ -231,10 +232,9 @@ fn furnish(received: &Received) -> Result<Vec<(Axis, Outcome)>, Option<Failure>>
     }
     let probed = axes::probe_order(&rooms.build, variation.reordered_directories).map_err(other)?;
     for (supply, blob) in request.inputs.iter().zip(&received.inputs) {
-        let blob = Verified::new(blob, supply.pin).map_err(other)?;
-        rooms
-            .bring(supply, blob, limits.disk, variation.source_time_offset_s)
-            .map_err(input(&supply.name.to_string()))?;
+        let mut blob = Verified::new(blob, supply.pin).map_err(other)?;
+        let brought = rooms.bring(supply, &mut blob, limits.disk, variation.source_time_offset_s);
+        blob.judge(brought).map_err(input(&supply.name.to_string()))?;
     }
     if variation.reordered_directories {
         axes::reorder(&furnish::open_directory(&rooms.build).map_err(other)?).map_err(other)?;
@@ -253,6 +253,14 @@ struct Verified {
 impl Verified {
     fn new(blob: &OwnedFd, pin: Pin) -> io::Result<Self> {
         Ok(Self { file: File::from(blob.try_clone()?), hasher: Hasher::default(), expected: pin.digest })
+    }
+
+    /// What came of using the bytes. If they are not the blob, that is why, whatever else was found wrong with them first.
+    fn judge(mut self, outcome: Result<(), FurnishError>) -> Result<(), FurnishError> {
+        if outcome.is_err() {
+            io::copy(&mut self, &mut io::sink())?;
+        }
+        outcome
     }
 }
 

@@ -123,7 +123,7 @@ fn a_module_uses_only_those_above_it() {
             let text = std::fs::read_to_string(&file).unwrap();
             let later = used(&text).into_iter().filter(|used| modules[position + 1..].contains(&used.as_str()));
             wrong.extend(later.map(|later| format!("{} uses {later}, which comes after {module}", file.display())));
-            if text.contains("super::super") {
+            if text.contains("super::super::") {
                 wrong.push(format!("{} says super::super: say crate::", file.display()));
             }
         }

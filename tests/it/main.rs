@@ -8,6 +8,7 @@
 )]
 
 mod architecture;
+mod cli;
 mod definitions;
 mod digest;
 mod fetch;

@@ -173,7 +173,11 @@ fn a_version_is_two_numbers_and_nothing_else() {
 
 #[test]
 fn a_definition_that_is_not_there_is_named_with_those_that_are() {
-    let definitions = Definitions::Directory(env!("CARGO_MANIFEST_DIR").into());
-    let error = definitions.toolchain(&"trixie-clang".parse().unwrap()).unwrap_err();
+    let name = "trixie-clang".parse().unwrap();
+    let error = Definitions::BuiltIn.toolchain(&name).unwrap_err();
     insta::assert_snapshot!(error, @"there is no toolchains/trixie-clang.toml; there are bookworm-gcc");
+    let definitions = Definitions::Directory(env!("CARGO_MANIFEST_DIR").into());
+    let error = definitions.toolchain(&name).unwrap_err();
+    let told = error.to_string().replace(env!("CARGO_MANIFEST_DIR"), "[DIR]");
+    insta::assert_snapshot!(told, @"there is no [DIR]/toolchains/trixie-clang.toml; there are bookworm-gcc");
 }

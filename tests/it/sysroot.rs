@@ -1,6 +1,6 @@
 //! The root file system is what the packages say, the same everywhere, and nothing that a package does gets out of it.
 
-mod debian;
+pub(crate) mod debian;
 mod hostile;
 mod real;
 

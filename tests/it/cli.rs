@@ -1,0 +1,9 @@
+//! The program as a person meets it: what is typed, what is seen, and the exit code.
+
+mod builds;
+mod ends;
+mod inputs;
+mod scene;
+mod store;
+mod usage;
+mod walls;
