@@ -52,6 +52,7 @@ fn help_tells_the_commands_and_the_exit_codes() {
       4  the sandbox cannot be closed here
       5  the build itself failed
       6  network or disk trouble: nothing was decided, try again
+      130  stopped by Ctrl-C
     exit 0
     ");
     insta::assert_snapshot!(scene.bare(&["rebuild", "--help"]).seen(), @"
