@@ -42,7 +42,6 @@ use serde::{Deserialize, Serialize};
 use crate::lockfile::Name;
 use crate::plan::{Input, Plan};
 use crate::store::{Blob, Store, StoreError};
-use crate::tree::TreeError;
 use crate::variation::{Axis, Variation};
 
 mod axes;
@@ -65,7 +64,7 @@ mod terminal;
 pub use doctor::{Diagnosis, Finding, Standing, diagnose};
 pub use export::{ExportError, export};
 pub use helper::{HELPER_ARGUMENT, helper_main, is_helper};
-pub use supervisor::{Cancel, available_memory};
+pub use supervisor::{Cancel, available_memory, memory_needed};
 
 /// A build to run.
 #[derive(Debug)]
@@ -91,7 +90,7 @@ pub struct Job<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
-    /// How long all steps together may take.
+    /// How long all steps together may take, and before them the preparation.
     pub time: Duration,
     /// How many bytes it may print.
     pub log: u64,
@@ -100,7 +99,7 @@ pub struct Limits {
     /// How many bytes of memory all processes together may use, files in memory and the root file system included, where
     /// the host has cgroups to limit it.
     pub memory: Option<u64>,
-    /// How many bytes the build root, the output and `/tmp` together may hold.
+    /// How many bytes the build root, the output and `/tmp` together may hold, in memory or on disk.
     pub disk: u64,
 }
 
@@ -221,30 +220,30 @@ pub enum Event {
     Packing,
 }
 
-/// A wall of the box.
+/// A wall of the box. They are in the order in which they are raised, by which the doctor knows what was not tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Wall {
     /// A user namespace: what is privileged inside is not outside.
     UserNamespace,
-    /// One unprivileged id inside, mapped to an unprivileged one outside.
-    IdMap,
     /// A mount namespace.
     MountNamespace,
     /// A pid namespace: no process of the host is visible.
     PidNamespace,
     /// A network namespace with nothing but `lo`.
     NetworkNamespace,
+    /// A cgroup namespace.
+    CgroupNamespace,
+    /// One unprivileged id inside, mapped to an unprivileged one outside.
+    IdMap,
+    /// A root file system with nothing of the host's.
+    Root,
     /// A System V ipc namespace.
     IpcNamespace,
     /// A host name of its own.
     UtsNamespace,
-    /// A cgroup namespace.
-    CgroupNamespace,
     /// A time namespace.
     TimeNamespace,
-    /// A root file system with nothing of the host's.
-    Root,
     /// The root file system cannot be written to.
     ReadOnlyRoot,
     /// `/proc` of the box's own processes only, its dangerous parts masked.
@@ -361,7 +360,7 @@ pub enum SandboxError {
         /// Where.
         path: PathBuf,
         /// Why.
-        source: TreeError,
+        source: Told,
     },
     /// Neither memory nor disk is enough.
     #[error("{needed} bytes are needed and {place} has {available}: free some, or choose another --store")]
@@ -519,15 +518,15 @@ impl Wall {
     /// Every wall, in the order in which they are raised and checked.
     pub const ALL: [Self; 19] = [
         Self::UserNamespace,
-        Self::IdMap,
         Self::MountNamespace,
         Self::PidNamespace,
         Self::NetworkNamespace,
+        Self::CgroupNamespace,
+        Self::IdMap,
+        Self::Root,
         Self::IpcNamespace,
         Self::UtsNamespace,
-        Self::CgroupNamespace,
         Self::TimeNamespace,
-        Self::Root,
         Self::ReadOnlyRoot,
         Self::Proc,
         Self::Devices,

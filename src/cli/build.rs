@@ -67,18 +67,19 @@ pub(super) fn rebuild(session: &Session, request: &Rebuild) -> Result<Answer, Fa
         }
     }
     let report = report::rebuilt(&ready, &rebuilt, order);
-    let (code, mut text) = match &rebuilt.verdict {
-        Verdict::Reproduced(_) => (0, report::reproduced(&ready, &rebuilt)),
-        Verdict::Different(differences) => (DIFFERENT, report::different(&ready, differences)),
-    };
     // Bytes that were not reproduced are nobody's release: only the report tells of them.
-    if code == 0 {
-        publish(&bench.store, &ready.plan, &rebuilt.plain.output, &report, &request.out)?;
-        text.push_str(&report::published(&rebuilt.plain.output, &request.out));
-    } else {
-        report::write(&report, &ready.plan, &request.out)?;
+    match &rebuilt.verdict {
+        Verdict::Reproduced(reproduced) => {
+            publish(&bench.store, &ready.plan, reproduced.output(), &report, &request.out)?;
+            let mut text = report::reproduced(&ready, &rebuilt);
+            text.push_str(&report::published(reproduced.output(), &request.out));
+            Ok(Answer::new(text, report))
+        }
+        Verdict::Different(differences) => {
+            report::write(&report, &ready.plan, &request.out)?;
+            Ok(Answer::new(report::different(&ready, differences), report).with_code(DIFFERENT))
+        }
     }
-    Ok(Answer::new(text, report).with_code(code))
 }
 
 /// `pgproof build`
@@ -141,9 +142,9 @@ pub(super) fn pack(session: &Session, request: &Pack) -> Result<Answer, Failure>
     let bench = Bench::new(session)?;
     let workshop = bench.workshop(session, &Limits::default());
     let plan = plan_of(&workshop, &request.subject)?;
-    let tree = request.tree.join(plan.output.as_str());
-    let file = |source| Failure::File { action: "opened", path: tree.clone(), source };
-    let directory = std::fs::File::open(&tree).map_err(file)?;
+    let file = |source| Failure::File { action: "opened", path: request.tree.clone(), source };
+    let tree = std::fs::File::open(&request.tree).map_err(file)?;
+    let directory = tree::open_below(&tree, Path::new(plan.output.as_str()))?;
     let mut incoming = bench.store.incoming()?;
     tree::walk(&directory, &plan.name, plan.source_date_epoch, tree::Limits::OUTPUT, &mut incoming)?;
     let output = output::collect(incoming.commit()?, &plan.name, plan.source_date_epoch, &bench.store)?;

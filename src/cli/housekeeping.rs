@@ -154,7 +154,11 @@ fn show(mut log: impl BufRead) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     let mut line = Vec::new();
     while log.by_ref().take(LINE_LIMIT).read_until(b'\n', &mut line)? > 0 {
-        stdout.write_all(printable(&String::from_utf8_lossy(&line)).as_bytes())?;
+        match stdout.write_all(printable(&String::from_utf8_lossy(&line)).as_bytes()) {
+            // Whoever read it has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            written => written?,
+        }
         line.clear();
     }
     Ok(())
@@ -219,14 +223,15 @@ pub(super) fn lock(session: &Session, request: &Lock) -> Result<Answer, Failure>
         };
         let lockfile = lock::lock(&asked, &store, &Door(network))?;
         drop(activity);
-        lockfile.save(&path)?;
         let mut line =
             format!("{}: {} packages, {} sources", path.display(), lockfile.packages.len(), lockfile.sources.len());
+        // Composed before either file is written: killed meanwhile, the old lock and the old pin still fit.
         if let Some(compose) = definitions.definition(name)?.compose {
             let rootfs = build::compose_for_lock(session, &store, &compose, &lockfile)?;
             definitions.pin(name, rootfs.manifest())?;
             write!(line, ", sysroot {}", rootfs.manifest()).ok();
         }
+        lockfile.save(&path)?;
         lines.push(line);
         locked.push(json!({ "path": path, "packages": lockfile.packages.len(), "sources": lockfile.sources.len() }));
     }

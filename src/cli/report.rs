@@ -16,14 +16,24 @@ use super::ui::{bytes, duration};
 /// The report format's version.
 const FORMAT: u32 = 1;
 
-/// How many differences people are shown; the report has all.
+/// How many differences people are shown.
 const SHOWN: usize = 40;
+
+/// How many differences the report has: it is held in memory. It says how many there are in all.
+const REPORTED: usize = 10_000;
 
 /// The report of two builds.
 pub(super) fn rebuilt(ready: &Ready, rebuilt: &Rebuilt, order: Order) -> Value {
     let verdict = match &rebuilt.verdict {
         Verdict::Reproduced(_) => json!({ "reproduced": true }),
-        Verdict::Different(differences) => json!({ "reproduced": false, "differences": differences }),
+        Verdict::Different(differences) => json!({
+            "reproduced": false,
+            "first": differences.first,
+            "second": differences.second,
+            "compared": differences.compared,
+            "different": differences.entries.len(),
+            "differences": &differences.entries[..differences.entries.len().min(REPORTED)],
+        }),
     };
     json!({
         "version": FORMAT,
@@ -100,9 +110,10 @@ fn digest_values(output: &Output) -> Value {
 
 /// The verdict for people, when both outputs are the same.
 pub(super) fn reproduced(ready: &Ready, rebuilt: &Rebuilt) -> String {
+    let under = if rebuilt.shaken.variation.axes.is_empty() { "the same conditions" } else { "different conditions" };
     let mut text = format!(
-        "reproduced: {}\n  built twice from inputs pinned by digest, in a box without network, under different conditions;\n  \
-         both archives have the same SHA-256\n",
+        "reproduced: {}\n  built twice from inputs pinned by digest, in a box without network, under {under};\n  both archives \
+         have the same SHA-256\n",
         ready.plan.name
     );
     text.push_str(&digests(&rebuilt.plain.output));

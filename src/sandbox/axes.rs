@@ -6,13 +6,15 @@
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, renameat};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::personality::{self, Persona};
 use nix::sys::stat::{Mode, fstat, futimens, mkdirat};
@@ -32,6 +34,10 @@ const PROBES: usize = 16;
 
 /// How far the box's clocks may be from where they should be: a build may have been waiting for memory.
 const TOLERANCE_S: i64 = 3600;
+
+/// How long a program may take to say what it sees, and how many bytes that may be.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+const ANSWER_LIMIT: usize = 4096;
 
 /// Linux's `UNAME26`, which neither `libc` nor `nix` knows.
 const UNAME26: i32 = 0x0002_0000;
@@ -187,7 +193,10 @@ impl Inside<'_> {
 
     fn cpu_count(&self) -> io::Result<Outcome> {
         let seen = cpus()?;
-        Ok(if seen == self.host.cpus {
+        let Variation { jobs, axes, .. } = self.variation;
+        // A build without variation has as many jobs as processors, and this one's jobs tell how many.
+        let plain = jobs.saturating_sub(usize::from(axes.contains(&Axis::Jobs))).min(self.host.cpus);
+        Ok(if seen == plain {
             Outcome::NotHeld(format!("both builds have {seen}"))
         } else if seen == self.variation.cpus {
             Outcome::Held
@@ -252,7 +261,10 @@ fn kernel() -> io::Result<Outcome> {
 }
 
 fn addresses() -> io::Result<Outcome> {
-    Ok(if personality::get()?.contains(Persona::ADDR_NO_RANDOMIZE) {
+    let randomised = std::fs::read_to_string("/proc/sys/kernel/randomize_va_space")?;
+    Ok(if randomised.trim() == "0" {
+        Outcome::NotHeld("this machine's kernel randomises addresses for neither build".to_owned())
+    } else if personality::get()?.contains(Persona::ADDR_NO_RANDOMIZE) {
         Outcome::Held
     } else {
         Outcome::NotHeld("the kernel still randomises addresses".to_owned())
@@ -284,11 +296,32 @@ fn output_of(argv: &[&str], environment: &BTreeMap<String, String>) -> io::Resul
         system::exit_now(i32::from(run().is_err()));
     }
     drop(to);
-    let mut text = String::new();
-    let read = File::from(from).take(4096).read_to_string(&mut text);
-    system::wait_any()?;
-    read?;
-    Ok(text)
+    let read = read_for(&from, ANSWER_TIME);
+    // The plan's environment may make it do anything, and it may have started others.
+    system::end_all()?;
+    String::from_utf8(read?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// Reads to the end, but not for ever and not without end.
+fn read_for(pipe: &OwnedFd, time: Duration) -> io::Result<Vec<u8>> {
+    let deadline = Instant::now() + time;
+    let mut bytes = Vec::new();
+    let mut buffer = [0; ANSWER_LIMIT];
+    while bytes.len() < ANSWER_LIMIT {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let patience = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], patience) {
+            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+            Ok(_) => {}
+            Err(Errno::EINTR) => continue,
+            Err(errno) => return Err(errno.into()),
+        }
+        match nix::unistd::read(pipe, &mut buffer)? {
+            0 => break,
+            count => bytes.extend_from_slice(&buffer[..count]),
+        }
+    }
+    Ok(bytes)
 }
 
 /// `NAME=value` for each.

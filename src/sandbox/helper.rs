@@ -34,6 +34,9 @@ pub(super) const OUTER: [(Wall, CloneFlags, &str); 5] = [
     (Wall::CgroupNamespace, CloneFlags::CLONE_NEWCGROUP, "cgroup"),
 ];
 
+/// The kernel's mark of what it kills first when memory is short.
+const OOM_FIRST: &str = "1000";
+
 /// What the helper was sent.
 pub(super) struct Received {
     pub(super) request: Request,
@@ -62,8 +65,11 @@ pub(super) struct Host {
 pub fn helper_main() -> ExitCode {
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
-        // Nobody listens any more, or nobody ever did.
-        Err(_) => ExitCode::FAILURE,
+        Err(error) => {
+            // pgproof shows the last line of what it reads there. If nobody reads, nobody needs to know.
+            io::stderr().write_all(format!("the box's helper cannot go on: {error}\n").as_bytes()).ok();
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -75,6 +81,9 @@ fn serve() -> io::Result<()> {
         // The parent died before the line above could make this process die with it.
         return Ok(());
     }
+    // When memory is short, the kernel is to end the box rather than what the person has open. Where this cannot be asked
+    // for, it decides as it would have.
+    std::fs::write("/proc/self/oom_score_adj", OOM_FIRST).ok();
     // Each input is a descriptor.
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;

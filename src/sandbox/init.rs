@@ -9,7 +9,7 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -19,8 +19,9 @@ use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, Exec
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::prctl;
-use nix::sys::signal::{Signal, kill};
-use nix::sys::stat::{Mode, SFlag};
+use nix::sys::signal::Signal;
+use nix::sys::stat::{Mode, SFlag, makedev};
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, Pid};
 
@@ -183,7 +184,7 @@ impl State {
             }
         }
         let elapsed = started.elapsed();
-        end_all()?;
+        system::end_all()?;
         let exit = run.failure()?.or(exit).unwrap_or(Exit::NotRun(0));
         Ok(StepReport { name: step.name.clone(), exit, elapsed, cpu, peak_memory })
     }
@@ -205,7 +206,7 @@ impl State {
                 break Exit::from_wait(reaped.status);
             }
         };
-        end_all()?;
+        system::end_all()?;
         Ok(run.failure()?.unwrap_or(exit))
     }
 
@@ -407,21 +408,6 @@ fn is_executable(program: &CStr) -> bool {
     is_file && nix::unistd::access(program, AccessFlags::X_OK).is_ok()
 }
 
-/// Kills and reaps every other process of the box.
-fn end_all() -> io::Result<()> {
-    match kill(Pid::from_raw(-1), Signal::SIGKILL) {
-        Ok(()) | Err(Errno::ESRCH) => {}
-        Err(errno) => return Err(errno.into()),
-    }
-    loop {
-        match system::wait_any() {
-            Ok(_) => {}
-            Err(error) if error.raw_os_error() == Some(libc::ECHILD) => return Ok(()),
-            Err(error) => return Err(error),
-        }
-    }
-}
-
 /// Makes a terminal of the box's own, sends pgproof one side of it, and gives the other.
 fn open_terminal(size: (u16, u16)) -> io::Result<OwnedFd> {
     let window = nix::pty::Winsize { ws_row: size.0, ws_col: size.1, ws_xpixel: 0, ws_ypixel: 0 };
@@ -461,10 +447,18 @@ impl Own {
     }
 }
 
-/// A system call that has to be refused, and one that has to be unknown.
+/// What each of the filters has to answer, and the kernel itself never does.
 fn filter_bites() -> Option<String> {
-    let mount = nix::mount::umount("/");
-    (mount != Err(Errno::EPERM)).then(|| format!("umount gives {mount:?}"))
+    let wanted = [
+        ("clone3", system::clone3_of_nothing(), Errno::ENOSYS),
+        ("fsetxattr", system::set_attribute_of_nothing(), Errno::ENOTSUP),
+        ("prlimit64", system::limit_of_first_process(), Errno::EPERM),
+        ("socket", system::netlink(), Errno::EAFNOSUPPORT),
+    ];
+    wanted
+        .into_iter()
+        .find(|(_, seen, wanted)| *seen != Err(*wanted))
+        .map(|(call, seen, wanted)| format!("{call} gives {seen:?} in place of {wanted:?}"))
 }
 
 /// The network interfaces but for `lo`.
@@ -481,17 +475,38 @@ fn writable_root() -> io::Result<Option<String>> {
     Ok((!flags.contains(wanted)).then(|| format!("it is mounted with {flags:?}")))
 }
 
-/// `/proc` shows this process as the first, and its settings cannot be written.
+/// `/proc` shows this process as the first, its settings cannot be written and its dangerous parts not read.
 fn proc() -> io::Result<Option<String>> {
     let first = std::fs::read_link("/proc/self")?;
     let settings = statvfs("/proc/sys")?.flags();
     Ok(if first != Path::new("1") {
         Some(format!("/proc/self is {}", first.display()))
     } else if settings.contains(FsFlags::ST_RDONLY) {
-        None
+        unmasked()?
     } else {
         Some("/proc/sys can be written".to_owned())
     })
+}
+
+/// A part of `/proc` that lacks its mask: an empty file system above a directory, the null device above a file.
+fn unmasked() -> io::Result<Option<String>> {
+    for path in specification::masked() {
+        let found = match std::fs::symlink_metadata(&path) {
+            Ok(found) => found,
+            // This kernel has no such part.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        let masked = if found.is_dir() {
+            statfs(path.as_str())?.filesystem_type() == TMPFS_MAGIC
+        } else {
+            found.file_type().is_char_device() && found.rdev() == makedev(1, 3)
+        };
+        if !masked {
+            return Ok(Some(format!("{path} is not masked")));
+        }
+    }
+    Ok(None)
 }
 
 /// Every device below `/dev` is one of the six, or a terminal of the box's own.

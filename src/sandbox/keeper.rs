@@ -36,7 +36,7 @@ use crate::variation::{Axis, Variation};
 /// The box's root file system, as the keeper sees it.
 const ROOT: &str = "/root";
 /// What the build may write to: `build`, `out` and `tmp`.
-const WORK: &str = "/work";
+pub(super) const WORK: &str = "/work";
 /// libcontainer's bundle.
 const BUNDLE: &str = "/bundle";
 /// libcontainer's state.

@@ -21,6 +21,9 @@ use super::message::HostIds;
 /// How often a name is tried: two that begin at once may be taken for remains of each other.
 const ATTEMPTS: u32 = 16;
 
+/// How many files are counted at most: pgproof listens to nobody meanwhile.
+const COUNTED: u64 = 200_000;
+
 /// A directory on disk; dropping it removes it.
 #[derive(Debug)]
 pub(super) struct Scratch {
@@ -62,6 +65,38 @@ impl Scratch {
 
     pub(super) fn path(&self) -> &Path {
         &self.directory
+    }
+
+    /// How many bytes of disk all below the directory `part` take. What was removed meanwhile does not count; an error means
+    /// that not all can be seen.
+    pub(super) fn used(&self, part: &Path) -> io::Result<u64> {
+        let mut used: u64 = 0;
+        let mut counted: u64 = 0;
+        let mut waiting = vec![self.directory.join(part.strip_prefix("/").unwrap_or(part))];
+        let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+        while let Some(directory) = waiting.pop() {
+            let entries = match list(&directory) {
+                Err(error) if gone(&error) => continue,
+                entries => entries?,
+            };
+            for entry in entries {
+                // This follows no link.
+                let found = match entry.metadata() {
+                    Err(error) if gone(&error) => continue,
+                    found => found?,
+                };
+                // The kernel counts in this unit whatever the file system's is.
+                used = used.saturating_add(found.blocks().saturating_mul(512));
+                counted += 1;
+                if counted > COUNTED {
+                    return Err(io::ErrorKind::FileTooLarge.into());
+                }
+                if found.is_dir() {
+                    waiting.push(entry.path());
+                }
+            }
+        }
+        Ok(used)
     }
 }
 

@@ -12,7 +12,7 @@
 //! bits, and looking would cost the commonest call its place in the kernel's cache.
 //!
 //! Since Linux 5.11 the kernel works out at installation which calls are always allowed and keeps them in a bitmap; calls
-//! in it cost nothing. So the table decides by number alone wherever it can, and looks at arguments of six rare calls.
+//! in it cost nothing. So the table decides by number alone wherever it can, and looks at arguments of a few rare calls.
 //!
 //! One filter knows one error number, so there are four, of which the last one installed that objects decides the error.
 //! The flag `SPEC_ALLOW` keeps kernels before 5.16 from slowing the whole build down by a mitigation of speculative store
@@ -102,6 +102,13 @@ const GUARDED: &[Guard] = &[
     Guard { call: ("chmod", libc::SYS_chmod), argument: 1, allowed: MODE_WITHOUT_SET_ID },
     #[cfg(target_arch = "x86_64")]
     Guard { call: ("mknod", libc::SYS_mknod), argument: 1, allowed: PLAIN_NODES },
+    // Its own limits only: the box's first process has the build's user too, and without descriptors it cannot go on. It
+    // can be made slower and be given fewer processors, as the build can do with itself.
+    Guard {
+        call: ("prlimit64", libc::SYS_prlimit64),
+        argument: 0,
+        allowed: Values::Masked { mask: u32::MAX, values: &[0] },
+    },
     // Asking is allowed, changing is not: the personality is a condition of the build.
     Guard {
         call: ("personality", libc::SYS_personality),
@@ -162,7 +169,7 @@ const ALLOWED: &[Call] = calls! {
     SYS_mq_timedreceive, SYS_mq_timedsend, SYS_mq_unlink, SYS_mremap, SYS_msgctl, SYS_msgget, SYS_msgrcv, SYS_msgsnd,
     SYS_msync, SYS_munlock, SYS_munlockall, SYS_munmap, SYS_nanosleep, SYS_newfstatat, SYS_openat, SYS_openat2,
     SYS_pidfd_open, SYS_pidfd_send_signal, SYS_pipe2, SYS_pkey_alloc, SYS_pkey_free, SYS_pkey_mprotect, SYS_ppoll,
-    SYS_prctl, SYS_pread64, SYS_preadv, SYS_preadv2, SYS_prlimit64, SYS_pselect6, SYS_pwrite64, SYS_pwritev,
+    SYS_prctl, SYS_pread64, SYS_preadv, SYS_preadv2, SYS_pselect6, SYS_pwrite64, SYS_pwritev,
     SYS_pwritev2, SYS_read, SYS_readahead, SYS_readlinkat, SYS_readv, SYS_recvfrom, SYS_recvmmsg, SYS_recvmsg,
     SYS_remap_file_pages, SYS_removexattr, SYS_renameat, SYS_renameat2, SYS_restart_syscall, SYS_rseq,
     SYS_rt_sigaction, SYS_rt_sigpending, SYS_rt_sigprocmask, SYS_rt_sigqueueinfo, SYS_rt_sigreturn,

@@ -20,6 +20,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::unistd::Pid;
 
 use super::cgroup::Cgroups;
+use super::keeper::WORK;
 use super::message::{Failure, HostIds, Pin, Report, Request, Supply, Task};
 use super::scratch::Scratch;
 use super::{
@@ -116,7 +117,10 @@ enum Stop {
     Timeout,
     Endless,
     Cancelled,
+    /// The machine's disk has only that much left.
     Disk(u64),
+    /// The build has more on disk than it may.
+    Full,
     Broken(SandboxError),
 }
 
@@ -124,6 +128,7 @@ enum Stop {
 struct Place {
     medium: Medium,
     scratch: Option<Scratch>,
+    free_at_start: u64,
     ids: HostIds,
 }
 
@@ -178,16 +183,17 @@ pub(super) fn run(
     let mut running = Running::start(job, store, Task::Build, None)?;
     let kept = running.kept.take().zip(job.keep.as_deref());
     let medium = running.place.medium;
-    let (stop, peak_memory, cgroups) = std::thread::scope(|scope| {
+    let (stop, keeping, peak_memory, cgroups) = std::thread::scope(|scope| {
         let keeping = kept.map(|(pipe, directory)| scope.spawn(move || keep(pipe, directory)));
-        let listening = Listening { job, started, medium, scratch: running.place.scratch_path() };
+        let Place { scratch, free_at_start, .. } = &running.place;
+        let listening = Listening { job, started, medium, scratch: scratch.as_ref(), free_at_start: *free_at_start };
         let pipes = [&running.reports, &running.tree, &running.log];
         let stop = listening.listen(pipes, &mut heard, events, cancel);
         let (peak_memory, cgroups) = (running.cgroups.peak_memory(), running.cgroups.outcomes.clone());
         running.end()?;
-        // A thread that panics has said so.
-        keeping.map_or(Ok(()), |keeping| keeping.join().unwrap_or(Ok(())))?;
-        Ok::<_, SandboxError>((stop, peak_memory, cgroups))
+        let keeping = keeping.map_or(Ok(Ok(())), std::thread::ScopedJoinHandle::join);
+        let keeping = keeping.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok::<_, SandboxError>((stop, keeping, peak_memory, cgroups))
     })?;
     let Heard { log, tree, tail, walls, axes, steps, prepared, failure, done, .. } = heard;
     let log = log.commit()?;
@@ -200,11 +206,18 @@ pub(super) fn run(
             let place = store.root().display().to_string();
             return Err(SandboxError::Space { place, needed: SPARE_DISK, available });
         }
+        Err(Stop::Full) => {
+            let index = steps.len();
+            let failure = Failure::Step { index, exit: Exit::Signal(libc::SIGKILL), full: true };
+            return Err(explain(failure, job, log, tail.lines()));
+        }
         Err(Stop::Broken(error)) => return Err(error),
     }
     if let Some(failure) = failure {
         return Err(explain(failure, job, log, tail.lines()));
     }
+    // After the box's own word: of what it could not pack, only half arrives here.
+    keeping?;
     if !done {
         return Err(silent(tail));
     }
@@ -274,7 +287,7 @@ pub(super) fn probe(helper: &Path, limits: Limits) -> Result<Probed, SandboxErro
 
 /// Unpacks the build root.
 fn keep(pipe: File, directory: &Path) -> Result<(), SandboxError> {
-    let failed = |source| SandboxError::Keep { path: directory.to_owned(), source };
+    let failed = |error| SandboxError::Keep { path: directory.to_owned(), source: Told::of(&error) };
     let io = |source| TreeError::Io { action: "created", path: directory.to_owned(), source };
     std::fs::create_dir_all(directory).map_err(io).map_err(failed)?;
     let opened = File::open(directory).map_err(io).map_err(failed)?;
@@ -289,7 +302,11 @@ fn keep(pipe: File, directory: &Path) -> Result<(), SandboxError> {
     if pipe.fill_buf().is_ok_and(<[u8]>::is_empty) {
         return Ok(());
     }
-    tree::unpack(pipe, opened, &options).map(drop).map_err(failed)
+    let unpacked = tree::unpack(&mut pipe, opened, &options).map(drop);
+    // The box would take a closed pipe for its own failure, and this one is the cause.
+    let drained = io::copy(&mut pipe, &mut io::sink()).map_err(io);
+    unpacked.map_err(failed)?;
+    drained.map(drop).map_err(failed)
 }
 
 /// The helper was killed, or has a bug.
@@ -322,15 +339,15 @@ pub(super) fn explain(failure: Failure, job: &Job<'_>, log: Blob, tail: Vec<Stri
         Failure::Output(source) => {
             SandboxError::Output { path: format!("/pgproof/out/{}", job.plan.output), log, source }
         }
-        Failure::Kept(source) | Failure::Space(source) | Failure::Other(source) => SandboxError::Helper { source },
+        Failure::Kept(source) => match &job.keep {
+            Some(path) => SandboxError::Keep { path: path.clone(), source },
+            None => SandboxError::Helper { source },
+        },
+        Failure::Space(source) | Failure::Other(source) => SandboxError::Helper { source },
     }
 }
 
 impl Place {
-    fn scratch_path(&self) -> Option<&Path> {
-        self.scratch.as_ref().map(Scratch::path)
-    }
-
     /// Decides where things go.
     fn find(job: &Job<'_>, store: &Store) -> Result<Self, SandboxError> {
         let io = |action| move |source| SandboxError::Io { action, source };
@@ -338,7 +355,7 @@ impl Place {
         let (root, build) = needs(job);
         let medium = if available < root + SPARE_MEMORY {
             Medium::Disk
-        } else if job.variation.on_disk || available < root + build + SPARE_MEMORY {
+        } else if job.variation.on_disk || available < memory_needed(job) + SPARE_MEMORY {
             Medium::BuildOnDisk
         } else {
             Medium::Memory
@@ -346,8 +363,10 @@ impl Place {
         let unique = unique();
         let ids = host_ids(unique).map_err(io("read /proc/self/uid_map"))?;
         if medium == Medium::Memory {
-            return Ok(Place { medium, scratch: None, ids });
+            return Ok(Place { medium, scratch: None, free_at_start: 0, ids });
         }
+        // What is more than that it may not write.
+        let build = build.min(job.limits.disk);
         let needed = SPARE_DISK + build + if medium == Medium::Disk { root } else { 0 };
         let free = free_disk(store.root()).map_err(io("ask how much disk is free"))?;
         if free < needed {
@@ -356,11 +375,11 @@ impl Place {
         let name = format!("{}-{unique}", std::process::id());
         let scratch = Scratch::new(&store.root().join("scratch"), &name, ids)
             .map_err(io("make a scratch directory in the store"))?;
-        Ok(Place { medium, scratch: Some(scratch), ids })
+        Ok(Place { medium, scratch: Some(scratch), free_at_start: free, ids })
     }
 }
 
-/// How many bytes the root file system takes, and the build.
+/// How many bytes the root file system takes, and the build if it is given them.
 fn needs(job: &Job<'_>) -> (u64, u64) {
     let mut root = job.rootfs.size() + job.rootfs.size() / 16;
     let mut build = 0;
@@ -372,7 +391,14 @@ fn needs(job: &Job<'_>) -> (u64, u64) {
             Some(_) => build += blob.size() * GROWTH,
         }
     }
-    (root, build.max(GROWTH_LEAST).min(job.limits.disk))
+    (root, build.max(GROWTH_LEAST))
+}
+
+/// How many bytes of memory a build's files are expected to take, whatever its limits: what does not fit goes to disk. Its
+/// processes need more.
+pub fn memory_needed(job: &Job<'_>) -> u64 {
+    let (root, build) = needs(job);
+    if job.variation.on_disk { root } else { root + build }
 }
 
 /// A number that no other build on this machine has now.
@@ -553,7 +579,9 @@ struct Listening<'a> {
     job: &'a Job<'a>,
     started: Instant,
     medium: Medium,
-    scratch: Option<&'a Path>,
+    scratch: Option<&'a Scratch>,
+    /// How much the scratch directory's disk had free before anything was written to it.
+    free_at_start: u64,
 }
 
 impl Listening<'_> {
@@ -567,7 +595,9 @@ impl Listening<'_> {
     ) -> Result<(), Stop> {
         let mut open = [true; 3];
         let mut buffer = vec![0; 256 << 10];
-        let mut deadline = None;
+        // Preparing and the steps may take that long each.
+        let mut preparing = true;
+        let mut deadline = self.started.checked_add(self.job.limits.time);
         while open.contains(&true) {
             let ready = {
                 let mut fds: Vec<PollFd<'_>> = std::iter::once(cancel.as_fd())
@@ -588,7 +618,7 @@ impl Listening<'_> {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Err(Stop::Timeout);
             }
-            self.check_disk()?;
+            self.check_disk(heard)?;
             let mut readiness = ready[1..].iter();
             for index in 0..3 {
                 if !open[index] || readiness.next() != Some(&true) {
@@ -603,7 +633,8 @@ impl Listening<'_> {
                     continue;
                 }
                 self.take(index, &buffer[..count], heard, events)?;
-                if deadline.is_none() && heard.prepared > Duration::ZERO {
+                if preparing && heard.prepared > Duration::ZERO {
+                    preparing = false;
                     deadline = Instant::now().checked_add(self.job.limits.time);
                 }
             }
@@ -621,11 +652,22 @@ impl Listening<'_> {
         }
     }
 
-    fn check_disk(&self) -> Result<(), Stop> {
-        match self.scratch.map(free_disk) {
-            Some(Ok(free)) if free < SPARE_DISK => Err(Stop::Disk(free)),
-            _ => Ok(()),
+    /// Nothing but this keeps a build on disk within its limit. Others write to the same disk, so what the build has is
+    /// added up; but only once the disk has lost that much, for it takes time.
+    fn check_disk(&self, heard: &Heard<'_>) -> Result<(), Stop> {
+        let Some(scratch) = self.scratch else { return Ok(()) };
+        let Ok(free) = free_disk(scratch.path()) else { return Ok(()) };
+        if free < SPARE_DISK {
+            return Err(Stop::Disk(free));
         }
+        let limit = self.job.limits.disk;
+        let running = heard.prepared > Duration::ZERO && heard.steps.len() < self.job.plan.steps.len();
+        let lost = self.free_at_start.saturating_sub(free);
+        // A build that hides its files from being counted is judged by what the disk has lost.
+        if running && lost > limit && scratch.used(Path::new(WORK)).unwrap_or(lost) > limit {
+            return Err(Stop::Full);
+        }
+        Ok(())
     }
 
     fn take(

@@ -9,9 +9,11 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
+use libc::c_long;
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use nix::unistd::{ForkResult, Pid};
 
@@ -32,7 +34,7 @@ pub(super) struct Reaped {
 
 /// Forks into new namespaces.
 pub(super) fn clone_process(flags: CloneFlags) -> io::Result<Cloned> {
-    let flags = libc::c_long::from(flags.bits() | libc::SIGCHLD);
+    let flags = c_long::from(flags.bits() | libc::SIGCHLD);
     // SAFETY: without a stack of its own the child runs on a copy of this one, as after `fork`. This process has one
     // thread, so no lock can be held by another.
     match unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) } {
@@ -83,6 +85,21 @@ pub(super) fn wait_any() -> io::Result<Reaped> {
         let error = io::Error::last_os_error();
         if error.kind() != io::ErrorKind::Interrupted {
             return Err(error);
+        }
+    }
+}
+
+/// Kills and reaps every other process of the box. Only its first process may ask for that.
+pub(super) fn end_all() -> io::Result<()> {
+    match kill(Pid::from_raw(-1), Signal::SIGKILL) {
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    loop {
+        match wait_any() {
+            Ok(_) => {}
+            Err(error) if error.raw_os_error() == Some(libc::ECHILD) => return Ok(()),
+            Err(error) => return Err(error),
         }
     }
 }
@@ -237,4 +254,32 @@ pub(super) fn set_window_size(terminal: BorrowedFd<'_>, (rows, columns): (u16, u
     // SAFETY: `window` is a valid `winsize` for the kernel to read.
     let result = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const window) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Starts no process: Linux finds the arguments too short.
+pub(super) fn clone3_of_nothing() -> nix::Result<c_long> {
+    // SAFETY: the kernel reads nothing of a structure without size.
+    Errno::result(unsafe { libc::syscall(libc::SYS_clone3, std::ptr::null::<libc::clone_args>(), 0_usize) })
+}
+
+/// Sets no attribute: there is no such file.
+pub(super) fn set_attribute_of_nothing() -> nix::Result<c_long> {
+    let none = std::ptr::null::<libc::c_char>();
+    // SAFETY: the name is a C string, and the kernel reads no byte of an empty value.
+    Errno::result(unsafe { libc::syscall(libc::SYS_fsetxattr, -1, c"user.pgproof".as_ptr(), none, 0_usize, 0) })
+}
+
+/// Asks by number for the limit of the first process, but not to be told it.
+pub(super) fn limit_of_first_process() -> nix::Result<c_long> {
+    let none = std::ptr::null::<libc::rlimit64>();
+    // SAFETY: the kernel neither reads nor writes where it is given no place.
+    Errno::result(unsafe { libc::syscall(libc::SYS_prlimit64, 1, libc::RLIMIT_NOFILE, none, none.cast_mut()) })
+}
+
+/// Opens a socket to the kernel, and closes it.
+pub(super) fn netlink() -> nix::Result<c_long> {
+    // SAFETY: no pointer is passed.
+    let fd = Errno::result(unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) })?;
+    drop(adopt_fd(fd));
+    Ok(0)
 }

@@ -260,6 +260,42 @@ fn proc_is_masked() {
     assert!(printed.ends_with("alive\n"), "{printed}");
 }
 
+/// A program of this machine, as inputs that are run by the loader among them.
+fn program(fixture: &Fixture, path: &str) -> serde_json::Value {
+    let listed = String::from_utf8(Command::new("ldd").arg(path).output().unwrap().stdout).unwrap();
+    let libraries = listed.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from);
+    let input = |path: PathBuf| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let name = if name.starts_with("ld-") { "loader" } else { name };
+        let blob = fixture.store.admit(&std::fs::read(&path).unwrap()).unwrap();
+        serde_json::json!({"name": name, "digest": blob.digest(), "size": blob.size()})
+    };
+    let mut inputs: Vec<_> = libraries.chain([PathBuf::from(path)]).map(input).collect();
+    inputs.sort_by_key(|input| input["name"].to_string());
+    inputs.into()
+}
+
+#[test]
+fn the_first_process_cannot_be_crippled() {
+    if !gate::open(Need::Sandbox) {
+        return;
+    }
+    let fixture = Fixture::new();
+    let inputs = program(&fixture, "/usr/bin/prlimit");
+    let script = "cp /pgproof/inputs/* . && chmod 755 loader; prlimit() { ./loader --library-path . ./prlimit \"$@\" 2>&1; }; \
+         prlimit --nofile=99:99 sh -c 'ulimit -n'; prlimit --pid 1 --nofile=0:0; prlimit --pid 1 --as=0:0; \
+         for signal in SEGV BUS STOP KILL; do kill -$signal 1; done; \
+         taskset -p 1 1; renice -n 19 -p 1; ionice -c 3 -p 1; chrt -i -p 0 1; true";
+    let plan = plan_with(&[("harm", &["sh", "-c", script]), ("next", &["echo", "alive"])], &inputs);
+    let installed = fixture.run(&plan, &Variation::plain(2)).unwrap();
+    let printed = fixture.text(installed.log);
+    assert!(printed.starts_with("99\n"), "{printed}");
+    assert_eq!(printed.matches("prlimit: failed to").count(), 2, "{printed}");
+    assert_eq!(printed.matches("Operation not permitted").count(), 2, "{printed}");
+    assert!(printed.ends_with("alive\n"), "{printed}");
+    assert_eq!(installed.steps.len(), 2);
+}
+
 /// A machine without user namespaces, as `pgproof doctor` sees it.
 #[test]
 fn the_doctor_names_the_wall_and_the_remedy() {

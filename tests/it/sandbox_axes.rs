@@ -122,3 +122,14 @@ fn a_plan_that_fixes_a_condition_is_told() {
     let shaken = fixture.run(&plan, &Variation::shaken(plan.digest(), 2, &BTreeSet::from([Axis::Locale]))).unwrap();
     assert_eq!(shaken.axes[&Axis::Locale], Outcome::NotHeld("the plan sets LC_ALL".to_owned()));
 }
+
+#[test]
+fn one_processor_is_no_fewer_than_one() {
+    if !gate::open(Need::Sandbox) {
+        return;
+    }
+    let plan = plan("true");
+    let axes = BTreeSet::from([Axis::CpuCount, Axis::Jobs]);
+    let shaken = Fixture::new().run(&plan, &Variation::shaken(plan.digest(), 1, &axes)).unwrap();
+    assert_eq!(shaken.axes[&Axis::CpuCount], Outcome::NotHeld("both builds have 1".to_owned()));
+}

@@ -130,3 +130,20 @@ fn a_build_root_is_kept_even_of_a_failed_build() {
     assert!(matches!(error, SandboxError::StepFailed { .. }), "{error}");
     assert_eq!(std::fs::read_to_string(kept.join("fixture/src/file")).unwrap(), "text\n");
 }
+
+#[test]
+fn a_build_root_that_cannot_be_kept_is_told_by_its_cause() {
+    if !gate::open(Need::Sandbox) {
+        return;
+    }
+    let fixture = Fixture::new();
+    for script in ["mkfifo fifo", "ln -s /etc/passwd link"] {
+        let (plan, variation) = (plan(script), Variation::plain(2));
+        let mut job = fixture.job(&plan, &variation);
+        job.keep = Some(fixture.directory.path().join("kept"));
+        let error = sandbox::run(&job, &fixture.store, &mut |_| {}, &Cancel::new().unwrap()).unwrap_err();
+        let SandboxError::Keep { source, .. } = error else { panic!("{error}") };
+        let told = source.to_string();
+        assert!(told.contains(script.rsplit(' ').next().unwrap()) && !told.contains("truncated"), "{told}");
+    }
+}

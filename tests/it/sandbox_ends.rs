@@ -1,15 +1,17 @@
 //! However a build ends, its end is told and nothing of it is left.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use pgproof::sandbox::{self, Cancel, Class, Event, Exit, SandboxError};
-use pgproof::variation::Variation;
+use pgproof::plan::Plan;
+use pgproof::sandbox::{self, Cancel, Class, Event, Exit, Medium, SandboxError};
+use pgproof::variation::{Axis, Variation};
 
 use crate::gate::{self, Need};
-use crate::sandbox::{Fixture, all_axes, plan, plan_of};
+use crate::sandbox::{Fixture, all_axes, helper, plan, plan_of};
 
 /// Set for the test that is to be killed.
 const VICTIM: &str = "PGPROOF_TEST_VICTIM";
@@ -57,7 +59,7 @@ fn time_and_output_are_limited() {
         return;
     }
     let mut fixture = Fixture::new();
-    fixture.limits.time = Duration::from_millis(300);
+    fixture.limits.time = Duration::from_secs(2);
     let started = Instant::now();
     let error = fixture.run(&plan("trap '' TERM; sleep 86399 & sleep 86399"), &Variation::plain(2)).unwrap_err();
     assert!(matches!(error, SandboxError::Timeout { .. }), "{error}");
@@ -86,6 +88,52 @@ fn disk_and_processes_are_limited() {
         Ok(installed) => assert!(!fixture.text(installed.log).contains("unlimited")),
         Err(error) => assert_eq!(error.class(), Class::Build, "{error}"),
     }
+}
+
+#[test]
+fn preparation_is_limited_too() {
+    if !gate::open(Need::Sandbox) {
+        return;
+    }
+    let mut fixture = Fixture::new();
+    fixture.limits.time = Duration::ZERO;
+    let mut heard = Vec::new();
+    let (plan, variation) = (plan("true"), Variation::plain(2));
+    let job = fixture.job(&plan, &variation);
+    let ended = sandbox::run(&job, &fixture.store, &mut |event| heard.push(event), &Cancel::new().unwrap());
+    assert!(matches!(ended, Err(SandboxError::Timeout { .. })), "{ended:?}");
+    assert_eq!(heard, []);
+}
+
+#[test]
+fn a_build_on_disk_is_limited_too() {
+    if !gate::open(Need::Sandbox) {
+        return;
+    }
+    let mut fixture = Fixture::new();
+    fixture.limits.disk = 4 << 20;
+    let variation = |plan: &Plan| Variation::shaken(plan.digest(), 2, &BTreeSet::from([Axis::FileSystem]));
+    let large = plan("dd if=/dev/urandom of=a bs=1M count=12; sync; sleep 86394");
+    let error = fixture.run(&large, &variation(&large)).unwrap_err();
+    assert!(error.to_string().contains("its disk is full"), "{error}");
+    let small = plan("dd if=/dev/urandom of=a bs=1M count=3; sync; sleep 2");
+    assert_eq!(fixture.run(&small, &variation(&small)).unwrap().medium, Medium::BuildOnDisk);
+}
+
+#[test]
+fn the_kernel_ends_the_box_first() {
+    if !gate::open(Need::Sandbox) {
+        return;
+    }
+    assert_eq!(Fixture::new().output("cat /proc/self/oom_score_adj"), "1000\n");
+}
+
+#[test]
+fn a_helper_that_cannot_go_on_says_why() {
+    let output = Command::new(helper()).arg(sandbox::HELPER_ARGUMENT).stdin(Stdio::null()).output().unwrap();
+    assert!(!output.status.success());
+    let printed = String::from_utf8(output.stderr).unwrap();
+    assert!(printed.starts_with("the box's helper cannot go on: "), "{printed}");
 }
 
 #[test]
