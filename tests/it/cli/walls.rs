@@ -28,8 +28,8 @@ fn a_machine_without_user_namespaces_is_told_what_to_do() {
     insta::assert_snapshot!(walls.join("\n"), @"
     fails      user namespace: No space left on device (os error 28)
     user namespaces are switched off here; as root: sysctl user.max_user_namespaces=10000
-    not tried  id map
     not tried  mount namespace
+    not tried  pid namespace
     ");
     assert_eq!(doctor.code, Some(4));
     assert!(doctor.stderr.ends_with("the box cannot be closed here\n"), "{}", doctor.seen());
