@@ -269,12 +269,17 @@ impl Running {
     }
 
     /// The exit code, or the signal that ended it as a shell shows it.
-    pub(super) fn end(mut self) -> i32 {
+    pub(super) fn end(self) -> i32 {
+        self.told().0
+    }
+
+    /// The same, and what it said that nobody has waited for.
+    pub(super) fn told(mut self) -> (i32, String) {
         use std::os::unix::process::ExitStatusExt as _;
-        // What nobody reads would keep it from ending.
-        std::io::copy(&mut self.said, &mut std::io::sink()).unwrap();
+        let mut said = String::new();
+        self.said.read_to_string(&mut said).unwrap();
         let status = self.child.wait().unwrap();
-        status.code().or_else(|| Some(128 + status.signal()?)).unwrap()
+        (status.code().or_else(|| Some(128 + status.signal()?)).unwrap(), said)
     }
 }
 
