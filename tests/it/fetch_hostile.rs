@@ -366,6 +366,7 @@ fn the_message_names_every_origin_and_what_to_do() {
       c.deb
         http://down/c answered 502 Bad Gateway
       d.deb: there is no origin to ask
+    nothing says where it could be had: put it in with `pgproof store add FILE`
     what an origin gave is not what is locked, and was not kept: name another with --mirror URL
     no origin has it any more: name one that does with --mirror URL, or lock what there is now with `pgproof lock NAME`
     check the network and run the same command again: what was received is kept
