@@ -125,12 +125,12 @@ impl Ingest {
             self.restart()?;
             return Ok(Settled::Refused { ingest: self, received });
         }
-        self.file
-            .set_permissions(Permissions::from_mode(0o444))
-            .and_then(|()| self.file.sync_all())
-            .map_err(|source| self.failed("written to", source))?;
+        self.file.sync_all().map_err(|source| self.failed("written to", source))?;
         let blob = self.store.path(self.digest);
-        std::fs::rename(&self.path, &blob).map_err(|source| write_error(&self.store.root, "written", &blob, source))?;
+        // Only once it has its name: a partial file that its owner cannot open for writing could never be taken up again.
+        std::fs::rename(&self.path, &blob)
+            .and_then(|()| self.file.set_permissions(Permissions::from_mode(0o444)))
+            .map_err(|source| write_error(&self.store.root, "written", &blob, source))?;
         Ok(Settled::Kept(Blob { digest: self.digest, size }))
     }
 

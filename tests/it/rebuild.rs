@@ -76,6 +76,55 @@ fn postgresql_is_reproduced() {
     for module in ["plperl.so", "plpython3.so", "pltcl.so", "pgcrypto.so", "uuid-ossp.so", "pgxml.so"] {
         assert!(files.contains_key(&format!("{STEM}/lib/{module}")), "{module}");
     }
+    let input = serde_json::json!({
+        "name": "postgresql.tar.gz", "digest": ARCHIVE, "size": archive.len(),
+        "unpack": {"compression": "gzip", "into": "moved", "strip": 1},
+    });
+    assert_eq!(answer(&store, dist.path(), &input, &report["sysroot"]), ANSWER);
+}
+
+/// What a server from the archive is asked, in the box that it was built in, and not where it was installed to.
+const SERVE: &str = r#"
+    export LD_LIBRARY_PATH=$PWD/moved/lib PATH=$PWD/moved/bin:$PATH
+    initdb --pgdata data --no-sync
+    pg_ctl --pgdata data --wait --log log -o "-k /tmp -h ''" start
+    psql -h /tmp -d postgres -v ON_ERROR_STOP=1 -At > /pgproof/out/answer <<'END'
+        create extension pgcrypto;
+        create extension plperl;
+        create extension plpython3u;
+        create extension pltcl;
+        create extension "uuid-ossp";
+        create extension xml2;
+        create function python() returns int language plpython3u as 'return 6 * 7';
+        select python(), encode(digest('a', 'sha256'), 'hex');
+        show server_version;
+END
+    pg_ctl --pgdata data stop
+"#;
+
+const ANSWER: &str = "CREATE EXTENSION\nCREATE EXTENSION\nCREATE EXTENSION\nCREATE EXTENSION\nCREATE EXTENSION\nCREATE EXTENSION\n\
+    CREATE FUNCTION\n42|ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb\n17.11\n";
+
+/// Has the archive serve: a plan of its own, whose input is what another plan made.
+fn answer(store: &Path, directory: &Path, archive: &serde_json::Value, sysroot: &serde_json::Value) -> String {
+    let plan = serde_json::json!({
+        "version": 1, "name": "trial", "sourceDateEpoch": 1, "sysroot": sysroot, "inputs": [archive],
+        "environment": {"PATH": "/usr/bin:/bin"},
+        "steps": [{"name": "serve", "directory": ".", "argv": ["sh", "-euc", SERVE]}],
+        "output": ".",
+    });
+    let path = directory.join("trial.json");
+    std::fs::write(&path, plan.to_string()).unwrap();
+    let mut build = Command::new(env!("CARGO_BIN_EXE_pgproof"));
+    build.args(["build", "--offline", "--quiet", "--plan"]).arg(path);
+    let build = build.arg("--store").arg(store).arg("--out").arg(directory).output().unwrap();
+    assert!(build.status.success(), "{}", String::from_utf8_lossy(&build.stderr));
+    let archive = std::fs::File::open(directory.join("trial.tar.gz")).unwrap();
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(archive));
+    let mut entry = archive.entries().unwrap().map(Result::unwrap).find(|entry| entry.header().entry_type().is_file());
+    let mut text = String::new();
+    entry.as_mut().unwrap().read_to_string(&mut text).unwrap();
+    text
 }
 
 /// Reads the archive as its consumers do, with a decoder that stops after the first gzip member; gives the regular files.

@@ -29,8 +29,9 @@ fn a_build_can_be_interrupted() {
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         let mut running = scene.start(&REBUILD);
         running.wait_for("[2/4] wait");
-        // pgproof, helper, keeper and init at least.
-        assert!(scene.processes().len() >= 4);
+        // pgproof, helper, keeper and init; the latter can only be looked at by root.
+        let least = if nix::unistd::geteuid().is_root() { 4 } else { 1 };
+        assert!(scene.processes().len() >= least);
         running.signal(signal);
         assert_eq!(running.end(), 130);
         scene.nothing_is_left();
@@ -117,17 +118,20 @@ fn two_at_once_do_not_disturb_each_other() {
     if !gate::open(Need::Sandbox) {
         return;
     }
-    let scene = Scene::new();
-    let others = [scene.start(&REBUILD), scene.start(&REBUILD)];
-    scene.run(&REBUILD).fine();
-    for other in others {
-        assert_eq!(other.end(), 0);
+    // For root no file is read-only: what an ordinary user may not open is seen only by one.
+    for scene in [Scene::new(), Scene::new().by_ordinary_user(), Scene::new().by_ordinary_user()] {
+        let others = [scene.start(&REBUILD), scene.start(&REBUILD)];
+        scene.run(&REBUILD).fine();
+        for other in others {
+            let (code, said) = other.told();
+            assert_eq!(code, 0, "{said}");
+        }
+        assert_eq!(scene.published(), HELLO);
+        // One of them fetched.
+        assert_eq!(scene.mirror.requests().iter().filter(|request| request.path.ends_with("busybox.deb")).count(), 1);
+        scene.nothing_is_left();
+        let sums =
+            std::process::Command::new("sha256sum").args(["-c", "SHA256SUMS"]).current_dir(scene.path("dist")).output();
+        assert!(sums.unwrap().status.success());
     }
-    assert_eq!(scene.published(), HELLO);
-    // One of them fetched.
-    assert_eq!(scene.mirror.requests().iter().filter(|request| request.path.ends_with("busybox.deb")).count(), 1);
-    scene.nothing_is_left();
-    let sums =
-        std::process::Command::new("sha256sum").args(["-c", "SHA256SUMS"]).current_dir(scene.path("dist")).output();
-    assert!(sums.unwrap().status.success());
 }
