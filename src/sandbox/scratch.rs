@@ -107,6 +107,10 @@ impl Drop for Scratch {
             std::fs::remove_file(&self.lock_path).ok();
         }
         self.lock = None;
+        // A box that was killed just before this one began may have been busy dying then.
+        if let Some(above) = self.directory.parent() {
+            sweep(above).ok();
+        }
     }
 }
 
