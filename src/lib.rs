@@ -3,6 +3,7 @@
 //!
 //! The modules stand in reading order; a module uses those above it and none below.
 
+pub mod text;
 pub mod digest;
 pub mod target;
 pub mod compression;

@@ -24,7 +24,7 @@ use crate::verdict::{Comparison, Verdict};
 const SOURCES: &str = "postgresql";
 
 /// What one build needs of memory, in bytes, to run beside another: the root file system, the build root, the output and
-/// some compilers. PostgreSQL 18.6 was seen to need half of it.
+/// some compilers. PostgreSQL 17.11 was seen to need 1.1 GiB.
 const MEMORY_OF_A_BUILD: u64 = 3 << 30;
 
 /// Everything that the stages share.

@@ -3,11 +3,11 @@
 use std::error::Error as StdError;
 use std::path::PathBuf;
 
+use pgproof::text::printable;
 use pgproof::{Error, Trouble};
 use serde_json::json;
 
 use super::Answer;
-use super::ui::printable;
 
 /// The exit code for two outputs that differ.
 pub(crate) const DIFFERENT: u8 = 1;

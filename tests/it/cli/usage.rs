@@ -292,7 +292,7 @@ fn hostile_plans_are_wrong_use() {
     exit 2
     error: cannot use the plan
       because the plan is malformed
-      because unknown field `network`, expected one of `version`, `name`, `sourceDateEpoch`, `sysroot`, `inputs`, `environment`, `steps`, `output` at line 1 column 303
+      because unknown field `network`, expected one of `version`, `name`, `sourceDateEpoch`, `sysroot`, `inputs`, `environment`, `steps`, `output`, `parts` at line 1 column 303
     exit 2
     error: cannot use the plan
       because "A=B" is not the name of an environment variable, or its value has a NUL
