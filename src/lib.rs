@@ -11,6 +11,7 @@ pub mod lockfile;
 pub mod definitions;
 pub mod store;
 pub mod tree;
+pub mod check;
 pub mod fetch;
 pub mod lock;
 pub mod sysroot;
@@ -22,6 +23,7 @@ pub mod output;
 pub mod verdict;
 pub mod rebuild;
 
+use crate::check::{CheckError, ReleaseError};
 use crate::digest::Digest;
 use crate::fetch::FetchError;
 use crate::inputs::InputsError;
@@ -99,6 +101,12 @@ pub enum Error {
     /// What was built is no archive.
     #[error("cannot make the archive")]
     Output(#[from] OutputError),
+    /// A file is no archive of a release.
+    #[error("cannot check")]
+    Release(#[from] check::ReleaseError),
+    /// Archives cannot be checked.
+    #[error("cannot check")]
+    Check(#[from] check::CheckError),
     /// A tree cannot be read or unpacked.
     #[error("cannot use the tree")]
     Tree(#[from] TreeError),
@@ -159,6 +167,22 @@ impl Error {
                 OutputError::Store { .. } | OutputError::Compress { .. } | OutputError::Publish { .. } => {
                     Trouble::Passing
                 }
+            },
+            Self::Release(error) => match error {
+                ReleaseError::Other { .. } | ReleaseError::Damaged { .. } | ReleaseError::TopLevel { .. } => {
+                    Trouble::Input
+                }
+                ReleaseError::Unreadable { .. } => Trouble::Passing,
+            },
+            Self::Check(error) => match error {
+                CheckError::Tar { .. }
+                | CheckError::TopLevel { .. }
+                | CheckError::NoPrograms { .. }
+                | CheckError::TooMuch { .. } => Trouble::Input,
+                CheckError::Twice { .. }
+                | CheckError::NoMain { .. }
+                | CheckError::Glob { .. }
+                | CheckError::Places { .. } => Trouble::Use,
             },
             Self::Tree(error) => match error {
                 TreeError::Malformed { .. } | TreeError::Refused { .. } | TreeError::TooMuch { .. } => Trouble::Input,

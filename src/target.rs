@@ -8,6 +8,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+mod floor;
+
+pub use floor::{Cpu, Floor, FloorError, GlibcVersion, KernelVersion};
+
 /// A PostgreSQL release since 10: major and minor number, as in `17.11`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -70,6 +70,8 @@ pub(crate) enum Command {
     Plan(PlanCommand),
     /// Pack an installed tree as a build's output: what another runtime left in an exported bundle
     Pack(Pack),
+    /// Say what is wrong with a release's archives, without running anything of them
+    Check(Check),
     /// Open a prompt in the sealed box, sources unpacked
     Shell(ShellCommand),
     /// Show what earlier builds printed
@@ -212,6 +214,17 @@ pub(crate) struct Pack {
     /// Where the archive and its digests go
     #[arg(long, value_name = "DIR", default_value = "dist", value_hint = ValueHint::DirPath)]
     pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The archives of one release: the main one, -client, -pl, -debug; .tar.gz, .tar.xz, .tar.zst, .tar.bz2 or .tar
+    #[arg(required = true, value_name = "ARCHIVE", value_hint = ValueHint::FilePath)]
+    pub(crate) archives: Vec<PathBuf>,
+
+    /// The platform that they are for [default: the one in the archive's name, or else this machine's]
+    #[arg(long, value_name = "TRIPLE")]
+    pub(crate) target: Option<Triple>,
 }
 
 #[derive(Debug, Args)]

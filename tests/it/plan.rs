@@ -6,13 +6,14 @@ use pgproof::definitions::{Definitions, Toolchain};
 use pgproof::digest::Digest;
 use pgproof::lockfile::Source;
 use pgproof::plan::{Plan, Step, postgresql};
-use pgproof::target::{Target, Triple, Version};
+use pgproof::target::{Cpu, Floor, Target, Triple, Version};
 use serde_json::{Value, json};
 
 fn toolchain() -> Toolchain {
     Toolchain {
         target: Triple::X86_64UnknownLinuxGnu,
         sysroot: "bookworm-amd64".parse().unwrap(),
+        floor: Floor { glibc: "2.36".parse().unwrap(), kernel: "3.2.0".parse().unwrap(), cpu: Cpu::X86_64 },
         environment: BTreeMap::from([("PATH".to_owned(), "/usr/bin".to_owned())]),
     }
 }

@@ -1,0 +1,33 @@
+//! The command that looks at archives without running them: `check`.
+
+use pgproof::check::{self, Exception, Expected, Part, Release, ReleaseError};
+use pgproof::target::Triple;
+
+use super::arguments::Check;
+use super::failure::{DIFFERENT, Failure};
+use super::{Answer, Session};
+use pgproof::text::printable;
+
+/// Where pgproof itself builds, and how every canary begins that it lays out.
+const PLACES: &[&str] = &["/build/", "/pgproof/", "pgproof-"];
+
+/// `pgproof check …`
+pub(super) fn check(session: &Session, request: &Check) -> Result<Answer, Failure> {
+    let releases = request.archives.iter().map(|path| Release::open(path)).collect::<Result<Vec<_>, ReleaseError>>()?;
+    let named = releases.iter().find_map(Release::triple);
+    let target = match request.target.or(named) {
+        Some(target) => target,
+        None => Triple::host()?,
+    };
+    let toolchain = session.definitions.toolchain_for(target)?;
+    let exceptions: &[Exception<'_>] = &[];
+    let expected = Expected { target, floor: toolchain.floor, places: PLACES, exceptions };
+    let parts = releases.iter().map(Release::part).collect::<Result<Vec<Part<_>>, ReleaseError>>()?;
+    let activity = session.ui.work("check");
+    activity.now(&format!("{} archives", parts.len()));
+    let report = check::check(parts, &expected)?;
+    drop(activity);
+    let code = if report.is_clean() { 0 } else { DIFFERENT };
+    let json = serde_json::json!({ "clean": report.is_clean(), "check": report });
+    Ok(Answer::new(printable(&report.to_string()), json).with_code(code))
+}
