@@ -98,6 +98,13 @@ impl Target {
     pub fn archive_stem(&self) -> String {
         format!("postgresql-{}.{}.0-{}", self.version.major, self.version.minor, self.triple)
     }
+
+    /// The target whose [`Target::archive_stem`] is `stem`.
+    pub fn of_archive(stem: &str) -> Option<Self> {
+        let (version, triple) = stem.strip_prefix("postgresql-")?.split_once('-')?;
+        let target = Self { version: version.strip_suffix(".0")?.parse().ok()?, triple: triple.parse().ok()? };
+        Some(target)
+    }
 }
 
 impl FromStr for Version {

@@ -118,9 +118,13 @@ impl Release {
 
     /// The platform that its name ends in, before what tells its role.
     pub fn triple(&self) -> Option<Triple> {
+        Triple::ALL.into_iter().find(|triple| self.stem().ends_with(triple.as_str()))
+    }
+
+    /// Its name without what tells its role: the name of the main archive.
+    pub fn stem(&self) -> &str {
         let name = self.name.as_str();
-        let stem = ["-client", "-debug", "-pl"].iter().find_map(|role| name.strip_suffix(role)).unwrap_or(name);
-        Triple::ALL.into_iter().find(|triple| stem.ends_with(triple.as_str()))
+        ["-client", "-debug", "-pl"].iter().find_map(|role| name.strip_suffix(role)).unwrap_or(name)
     }
 
     /// Opens it to be checked.

@@ -168,6 +168,10 @@ pub(crate) struct Rebuild {
     /// Run one build after the other even if memory allows both at once
     #[arg(long)]
     pub(crate) sequential: bool,
+
+    /// Do not check the archives
+    #[arg(long)]
+    pub(crate) no_check: bool,
 }
 
 #[derive(Debug, Args)]
@@ -180,6 +184,10 @@ pub(crate) struct Build {
     /// Where the archive, its digests and the report go
     #[arg(long, value_name = "DIR", default_value = "dist", value_hint = ValueHint::DirPath)]
     pub(crate) out: PathBuf,
+
+    /// Do not check the archives
+    #[arg(long)]
+    pub(crate) no_check: bool,
 }
 
 #[derive(Debug, Args)]
