@@ -21,6 +21,9 @@ const ARCHIVE: &[u8] = b"!<arch>\n";
 /// How a static library begins that names its members' files instead of having them.
 const THIN: &[u8] = b"!<thin>\n";
 
+/// [`Kind::NoFortify`] of a file that may just not know its sizes.
+const SIZES: &str = "sizes";
+
 /// What is found about one file.
 struct Notes {
     file: String,
@@ -245,12 +248,8 @@ fn judge_segments(elf: &Elf, notes: &mut Notes) {
     if let Some(rpath) = &dynamic.rpath {
         notes.add(Kind::Rpath, rpath);
     }
-    if elf.code == Code::Here {
-        if !dynamic.stack_protector {
-            notes.add(Kind::NoStackProtector, "");
-        }
-        if !dynamic.fortified && !dynamic.unfortified.is_empty() {
-            notes.add_seen(Kind::NoFortify, "", dynamic.unfortified.join(", "));
-        }
+    if elf.code == Code::Here && !dynamic.fortified && !dynamic.unfortified.is_empty() {
+        let about = if dynamic.never_fortified { "" } else { SIZES };
+        notes.add_seen(Kind::NoFortify, about, dynamic.unfortified.join(", "));
     }
 }
