@@ -127,6 +127,8 @@ pub(super) enum ElfError {
     Type(u16),
     #[error("it has no section headers, without which it cannot be checked")]
     NoSections,
+    #[error("it has no dynamic section, without which it cannot be loaded")]
+    NoDynamic,
     #[error("it has more than {1} {0}")]
     TooMany(&'static str, usize),
     #[error("its section headers and its dynamic section do not agree on {0}")]
@@ -251,6 +253,9 @@ impl<'data, H: FileHeader<Endian = Endianness>> File<'data, H> {
         // The segments of a debug file are those of the file that it belongs to: what is in them is not here.
         if purpose != Purpose::Object && elf.code != Code::Elsewhere {
             self.read_segments(&mut elf)?;
+            if purpose == Purpose::Shared && elf.dynamic.is_none() {
+                return Err(ElfError::NoDynamic);
+            }
         }
         Ok(elf)
     }

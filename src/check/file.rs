@@ -21,6 +21,9 @@ const ARCHIVE: &[u8] = b"!<arch>\n";
 /// How a static library begins that names its members' files instead of having them.
 const THIN: &[u8] = b"!<thin>\n";
 
+/// The most findings of one file: with as many it is beyond mending one by one.
+const FINDINGS: usize = 200;
+
 /// [`Kind::NoFortify`] of a file that may just not know its sizes.
 const SIZES: &str = "sizes";
 
@@ -38,7 +41,9 @@ impl Notes {
     /// Adds a finding, if this is not said of this file already.
     fn add_seen(&mut self, kind: Kind, about: impl Into<String>, seen: impl Into<String>) {
         let about = about.into();
-        if !self.findings.iter().any(|finding| finding.kind == kind && finding.about == about) {
+        if self.findings.len() < FINDINGS
+            && !self.findings.iter().any(|finding| finding.kind == kind && finding.about == about)
+        {
             self.findings.push(Finding { file: self.file.clone(), kind, about, seen: seen.into() });
         }
     }

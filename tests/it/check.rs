@@ -179,6 +179,9 @@ fn nothing_is_found_where_nothing_is_wrong() {
     assert_eq!(json["parts"][0]["elfFiles"], 2);
 }
 
+/// What the compiler is told, and what is found then.
+type Weakness<'a> = (&'a [&'a str], &'a [(Kind, &'a str)]);
+
 #[test]
 fn every_weakness_of_a_program_is_found() {
     if !is_x86_64() {
@@ -186,7 +189,7 @@ fn every_weakness_of_a_program_is_found() {
     }
     let shop = Workshop::new();
     let release = shop.release();
-    let weak: &[(&[&str], &[(Kind, &str)])] = &[
+    let weak: &[Weakness<'_>] = &[
         (&["-fno-pie", "-no-pie"], &[(Kind::NotPie, "")]),
         (&["-Wl,-z,norelro"], &[(Kind::NoRelro, "")]),
         (&["-Wl,-z,lazy"], &[(Kind::NoBindNow, "")]),
@@ -475,7 +478,7 @@ fn debug_files_and_what_they_belong_to_find_each_other() {
     let coded = with(&sound, "lib/.debug/twice.so.debug", Content::File(whole));
     assert_eq!(check(&coded), [("lib/.debug/twice.so.debug".to_owned(), Kind::DebugCode)]);
     let mut bare = sound.clone();
-    bare.push(("lib/.debug/other.debug", Content::File(shop.library(&[]))));
+    bare.push(("lib/.debug/other.debug", Content::File(shop.library(&["-Wl,-soname,libother.so.1"]))));
     let other = "lib/.debug/other.debug".to_owned();
     let expected = [Kind::NoDebugInformation, Kind::DebugCode, Kind::OrphanedDebug].map(|kind| (other.clone(), kind));
     assert!(expected.iter().all(|expected| check(&bare).contains(expected)), "{:?}", check(&bare));
@@ -510,8 +513,8 @@ fn what_is_excepted_is_told_with_its_reason_and_must_be_there() {
         return;
     }
     let shop = Workshop::new();
-    let lost = Content::File(shop.program(&["-Wl,-z,lazy"]));
-    let files = with(&shop.release(), "bin/program", lost);
+    let release = shop.release();
+    let files = with(&release, "bin/program", Content::File(shop.program(&["-Wl,-z,lazy"])));
     let check =
         |exceptions: &[Exception<'_>]| check::check(vec![part(NAME, tar(NAME, &files))], &roomy(exceptions)).unwrap();
     let host = Exception {
@@ -546,4 +549,37 @@ fn what_is_excepted_is_told_with_its_reason_and_must_be_there() {
     let glob = Exception { files: "[", ..host };
     let error = check::check(vec![part(NAME, tar(NAME, &files))], &roomy(&[glob])).unwrap_err();
     insta::assert_snapshot!(error, @r#"the exception's pattern "[" is not a glob"#);
+}
+
+/// What Debian itself built is read whole: programs, libraries, start files, static libraries, the loader.
+#[test]
+fn a_distribution_s_own_files_are_understood() {
+    let Ok(listed) =
+        Command::new("dpkg").args(["-L", "coreutils", "libc6", "libc6-dev", "libgcc-s1", "libstdc++6"]).output()
+    else {
+        eprintln!("not run: this is no Debian");
+        return;
+    };
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let listed: std::collections::BTreeSet<_> =
+        listed.lines().filter_map(|path| std::fs::canonicalize(path).ok()).filter(|path| path.is_file()).collect();
+    let mut tar = tar::Builder::new(Vec::new());
+    for path in &listed {
+        let mut header = tar::Header::new_gnu();
+        let bytes = std::fs::read(path).unwrap();
+        header.set_mode(0o755);
+        header.set_size(bytes.len() as u64);
+        tar.append_data(&mut header, Path::new(NAME).join(path.strip_prefix("/").unwrap()), &*bytes).unwrap();
+    }
+    let Ok(target) = Triple::host() else { return };
+    let report = check::check(vec![part(NAME, tar.into_inner().unwrap())], &Expected { target, ..roomy(&[]) }).unwrap();
+    assert!(report.parts[0].elf_files > 20, "{report}");
+    let wrong: Vec<_> = found(&report)
+        .into_iter()
+        .filter(|(_, kind, _)| matches!(kind, Kind::Malformed | Kind::WrongMachine | Kind::WrongLoader | Kind::NotPie))
+        .map(|(file, kind, about)| (file.to_owned(), kind, about.to_owned()))
+        .collect();
+    assert_eq!(wrong, []);
+    // It is what everybody else must not bring along.
+    assert!(found(&report).iter().any(|(_, kind, about)| *kind == Kind::BundledGlibc && *about == "libc.so.6"));
 }

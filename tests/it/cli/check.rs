@@ -42,7 +42,6 @@ fn findings_are_an_answer() {
       lib/libgreet.so links to libgreet.so.1, which is not in the archive
       lib/libgreet.so.1 links to libgreet.so.1.0, which is not in the archive
       share/leak names a build place, /builds/: built in /builds/me/postgresql
-           no file asks, at most x86-64
     4 findings
     exit 1
     ");
@@ -97,5 +96,96 @@ fn what_is_no_archive_is_told_for_what_it_is() {
     for name in files.iter().map(|(name, _)| *name).chain(["definitions", "/dev/null", "not-there.tar.gz"]) {
         writeln!(seen, "$ pgproof check {name}\n{}", scene.bare(&["check", "-q", name]).seen()).unwrap();
     }
-    insta::assert_snapshot!(seen, @"");
+    insta::assert_snapshot!(seen, @r#"
+    $ pgproof check an.elf
+    error: cannot check
+      because an.elf is no archive of a release but an ELF file: a program, library or core dump
+    exit 3
+    $ pgproof check a.zip
+    error: cannot check
+      because a.zip is no archive of a release but a zip archive
+    exit 3
+    $ pgproof check a.deb
+    error: cannot check
+      because a.deb is no archive of a release but a Debian package
+    exit 3
+    $ pgproof check a.sql
+    error: cannot check
+      because a.sql is no archive of a release but an SQL dump of a PostgreSQL database
+    exit 3
+    $ pgproof check a.sql.gz
+    error: cannot check
+      because a.sql.gz is no archive of a release but an SQL dump of a PostgreSQL database, compressed with gzip
+    exit 3
+    $ pgproof check a.dump
+    error: cannot check
+      because a.dump is no archive of a release but a dump of a PostgreSQL database in pg_dump's custom format
+    exit 3
+    $ pgproof check page.tar.gz
+    error: cannot check
+      because page.tar.gz is no archive of a release but an HTML page: a server sent that in its place
+    exit 3
+    $ pgproof check empty.tar.gz
+    error: cannot check
+      because empty.tar.gz is no archive of a release but an empty file
+    exit 3
+    $ pgproof check nothing.tar.gz
+    error: cannot check
+      because nothing.tar.gz is no archive of a release but an empty file, compressed with gzip
+    exit 3
+    $ pgproof check cut.tar.gz
+    error: cannot check
+      because postgresql-17.11.0-x86_64-unknown-linux-gnu cannot be read to its end
+      because the archive cannot be read
+      because incomplete deflate stream
+    exit 3
+    $ pgproof check cut.early.tar.gz
+    error: cannot check
+      because cut.early.tar.gz is damaged or was not downloaded to its end
+      because the archive cannot be read
+      because incomplete deflate stream
+    exit 3
+    $ pgproof check cut.tar
+    error: cannot check
+      because postgresql-17.11.0-x86_64-unknown-linux-gnu cannot be read to its end
+      because the archive is malformed at byte 0: it is truncated
+    exit 3
+    $ pgproof check a.tar.gz.sha256
+    error: cannot check
+      because a.tar.gz.sha256 is no archive of a release but a list of digests: name the archive that it belongs to
+    exit 3
+    $ pgproof check a.txt
+    error: cannot check
+      because a.txt is no archive of a release but a text
+    exit 3
+    $ pgproof check random
+    error: cannot check
+      because random is no archive of a release but something that pgproof does not know
+    exit 3
+    $ pgproof check zeros
+    error: cannot check
+      because zeros is no archive of a release but an empty tar archive
+    exit 3
+    $ pgproof check no-program.tar.gz
+    error: cannot check
+      because postgresql-17.11.0-x86_64-unknown-linux-gnu has no program and no library: it is no release
+    exit 3
+    $ pgproof check no-name.tar
+    error: cannot check
+      because no-name.tar is no archive of a release: its first entry is "a b/etc", not in a top-level directory with a plain name
+    exit 3
+    $ pgproof check definitions
+    error: cannot check
+      because definitions is no archive of a release but a directory
+    exit 3
+    $ pgproof check /dev/null
+    error: cannot check
+      because /dev/null is no archive of a release but a device, pipe or socket
+    exit 3
+    $ pgproof check not-there.tar.gz
+    error: cannot check
+      because not-there.tar.gz cannot be read
+      because No such file or directory (os error 2)
+    exit 6
+    "#);
 }
