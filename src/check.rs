@@ -17,8 +17,9 @@
 //! finds here by chance it finds through an absolute path.
 //!
 //! Which function needs a stack protector, or a checking variant of what it calls, cannot be told from the outside. The
-//! check asks whether a file uses any of either, as `hardening-check` of Debian does; a small file that needs none is
-//! excepted by name, with that reason.
+//! check asks whether a file uses any of either, as `hardening-check` of Debian does. For the stack protector the debug
+//! archive, where there is one, tells more: how the compiler was called. Otherwise a small file that needs none is excepted
+//! by name, with that reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
@@ -349,10 +350,10 @@ impl Check<'_> {
             found.push(findings);
             hosts.push(host);
         }
-        if let Some(debug) = read.iter().find(|checked| checked.role == Role::Debug) {
-            for (checked, findings) in read.iter().zip(&mut found).filter(|(checked, _)| checked.role != Role::Debug) {
-                findings.extend(debug::lacking(&checked.contents, &debug.contents));
-            }
+        let debug = read.iter().find(|checked| checked.role == Role::Debug).map(|checked| &checked.contents);
+        for (checked, findings) in read.iter().zip(&mut found).filter(|(checked, _)| checked.role != Role::Debug) {
+            findings.extend(debug::unprotected(&checked.contents, self.machine, debug));
+            findings.extend(debug.into_iter().flat_map(|debug| debug::lacking(&checked.contents, debug)));
         }
         for ((checked, found), host) in read.iter_mut().zip(found).zip(hosts) {
             checked.host_libraries = host;

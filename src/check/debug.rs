@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::contents::{Contents, Node, View, split};
-use super::elf::Elf;
+use super::elf::{Code, Elf, Machine};
 use super::finding::{Finding, Kind};
 use super::libraries::finding;
 
@@ -48,6 +48,19 @@ pub(super) fn lacking(contents: &Contents, debug: &Contents) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// The files of which no function looks for a smashed stack; not those whose debug file says that the compiler was told to
+/// protect it, and so found nothing to protect.
+pub(super) fn unprotected(contents: &Contents, machine: Machine, debug: Option<&Contents>) -> Vec<Finding> {
+    let told = debug.iter().flat_map(|debug| debug.elfs()).filter(|(_, elf)| elf.protected == Some(true));
+    let told: BTreeSet<&[u8]> = told.filter_map(|(_, elf)| elf.build_id.as_deref()).collect();
+    let elfs = contents.elfs().filter(|(_, elf)| elf.machine == machine && elf.code == Code::Here);
+    let unprotected = elfs.filter(|(_, elf)| elf.dynamic.as_ref().is_some_and(|dynamic| !dynamic.stack_protector));
+    unprotected
+        .filter(|(_, elf)| elf.build_id.as_deref().is_none_or(|id| !told.contains(id)))
+        .map(|(path, _)| finding(path, Kind::NoStackProtector, String::new()))
+        .collect()
 }
 
 fn is_own(link: &str, name: &[u8]) -> bool {

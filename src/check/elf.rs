@@ -79,6 +79,8 @@ pub(super) struct Elf {
     pub(super) debug: Option<String>,
     /// `.debug_info` with content.
     pub(super) debug_info: bool,
+    /// Whether every compiler that says in a debug file how it was called was told to protect the stack.
+    pub(super) protected: Option<bool>,
     pub(super) build_id: Option<Vec<u8>>,
     /// `.gnu_debuglink`: the name of the file with the debug information.
     pub(super) debug_link: Option<String>,
@@ -112,6 +114,8 @@ pub(super) struct Dynamic {
     pub(super) fortified: bool,
     /// The functions that it calls although they have a checking variant; the first few.
     pub(super) unfortified: Vec<String>,
+    /// Whether one of these would not be called if FORTIFY were on.
+    pub(super) never_fortified: bool,
 }
 
 /// How a file breaks the format, or what pgproof accepts of it.
@@ -123,6 +127,8 @@ pub(super) enum ElfError {
     Type(u16),
     #[error("it has no section headers, without which it cannot be checked")]
     NoSections,
+    #[error("it has no dynamic section, without which it cannot be loaded")]
+    NoDynamic,
     #[error("it has more than {1} {0}")]
     TooMany(&'static str, usize),
     #[error("its section headers and its dynamic section do not agree on {0}")]
@@ -237,6 +243,7 @@ impl<'data, H: FileHeader<Endian = Endianness>> File<'data, H> {
             symbols: false,
             debug: None,
             debug_info: false,
+            protected: None,
             build_id: None,
             debug_link: None,
             kernel: None,
@@ -246,6 +253,9 @@ impl<'data, H: FileHeader<Endian = Endianness>> File<'data, H> {
         // The segments of a debug file are those of the file that it belongs to: what is in them is not here.
         if purpose != Purpose::Object && elf.code != Code::Elsewhere {
             self.read_segments(&mut elf)?;
+            if purpose == Purpose::Shared && elf.dynamic.is_none() {
+                return Err(ElfError::NoDynamic);
+            }
         }
         Ok(elf)
     }
@@ -270,6 +280,10 @@ impl<'data, H: FileHeader<Endian = Endianness>> File<'data, H> {
             if debug.starts_with(b"debug_") || debug.starts_with(b"stab") {
                 elf.debug.get_or_insert_with(|| printable(name));
                 elf.debug_info |= debug == b"debug_info" && kind != elf::SHT_NOBITS && !is_empty;
+            }
+            let is_plain = kind == elf::SHT_PROGBITS && !section.sh_flags(endian).contains(elf::SHF_COMPRESSED);
+            if name == b".debug_str" && is_plain && elf.protected.is_none() {
+                elf.protected = all_protected(section.data(endian, self.data)?);
             }
             if name == b".gnu_debuglink" && kind != elf::SHT_NOBITS {
                 elf.debug_link = Some(printable(text(section.data(endian, self.data)?, 0)?));
@@ -420,6 +434,7 @@ impl<'data, H: FileHeader<Endian = Endianness>> File<'data, H> {
             let name = text(texts, symbol.st_name(endian).into())?;
             dynamic.stack_protector |= functions::guards_stack(name);
             dynamic.fortified |= functions::is_fortified(name);
+            dynamic.never_fortified |= functions::is_never_plain(name);
             if dynamic.unfortified.len() < NAMED && functions::has_fortified(name) {
                 dynamic.unfortified.push(printable(name));
             }
@@ -478,6 +493,19 @@ fn text(table: &[u8], offset: u64) -> Result<&[u8], ElfError> {
     let rest = &rest[..rest.len().min(TEXT)];
     let end = rest.iter().position(|&byte| byte == 0).ok_or(ElfError::Text)?;
     Ok(&rest[..end])
+}
+
+/// Whether every compiler's call among these texts (`DW_AT_producer` of DWARF, as GCC writes it) asks for stack protection;
+/// `None` if there is none.
+fn all_protected(texts: &[u8]) -> Option<bool> {
+    const NAME: &[u8] = b"GNU C";
+    const OPTION: &[u8] = b" -fstack-protector";
+    let mut all = None;
+    for text in texts.split(|&byte| byte == 0).filter(|text| text.starts_with(NAME)) {
+        let protected = text.windows(OPTION.len()).any(|window| window == OPTION);
+        all = Some(protected && all.unwrap_or(true));
+    }
+    all
 }
 
 fn counted(count: &mut usize, what: &'static str) -> Result<(), ElfError> {

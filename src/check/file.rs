@@ -21,6 +21,12 @@ const ARCHIVE: &[u8] = b"!<arch>\n";
 /// How a static library begins that names its members' files instead of having them.
 const THIN: &[u8] = b"!<thin>\n";
 
+/// The most findings of one file: with as many it is beyond mending one by one.
+const FINDINGS: usize = 200;
+
+/// [`Kind::NoFortify`] of a file that may just not know its sizes.
+const SIZES: &str = "sizes";
+
 /// What is found about one file.
 struct Notes {
     file: String,
@@ -35,7 +41,9 @@ impl Notes {
     /// Adds a finding, if this is not said of this file already.
     fn add_seen(&mut self, kind: Kind, about: impl Into<String>, seen: impl Into<String>) {
         let about = about.into();
-        if !self.findings.iter().any(|finding| finding.kind == kind && finding.about == about) {
+        if self.findings.len() < FINDINGS
+            && !self.findings.iter().any(|finding| finding.kind == kind && finding.about == about)
+        {
             self.findings.push(Finding { file: self.file.clone(), kind, about, seen: seen.into() });
         }
     }
@@ -245,12 +253,8 @@ fn judge_segments(elf: &Elf, notes: &mut Notes) {
     if let Some(rpath) = &dynamic.rpath {
         notes.add(Kind::Rpath, rpath);
     }
-    if elf.code == Code::Here {
-        if !dynamic.stack_protector {
-            notes.add(Kind::NoStackProtector, "");
-        }
-        if !dynamic.fortified && !dynamic.unfortified.is_empty() {
-            notes.add_seen(Kind::NoFortify, "", dynamic.unfortified.join(", "));
-        }
+    if elf.code == Code::Here && !dynamic.fortified && !dynamic.unfortified.is_empty() {
+        let about = if dynamic.never_fortified { "" } else { SIZES };
+        notes.add_seen(Kind::NoFortify, about, dynamic.unfortified.join(", "));
     }
 }

@@ -46,7 +46,8 @@ pub enum Kind {
     WritableCode,
     /// No function of it looks for a smashed stack.
     NoStackProtector,
-    /// It calls functions that have a checking variant, and never such a variant.
+    /// It calls functions that have a checking variant, and never such a variant. About `sizes` if that may be because it
+    /// does not know how large their destinations are; about nothing if FORTIFY must have been off.
     NoFortify,
     /// Symbols or debug information are still in it.
     Unstripped,
@@ -215,7 +216,10 @@ impl Kind {
             Self::TextRelocations => "has text relocations".to_owned(),
             Self::WritableCode => "has a segment that is writable and executable".to_owned(),
             Self::NoStackProtector => "does not use the stack protector".to_owned(),
-            Self::NoFortify => "calls no checking variant of any function (no FORTIFY)".to_owned(),
+            Self::NoFortify if about.is_empty() => "was compiled without FORTIFY".to_owned(),
+            Self::NoFortify => {
+                "calls no checking variant of any function (no FORTIFY, or no destination of known size)".to_owned()
+            }
             Self::Unstripped => format!("is not stripped: it has {about}"),
             Self::BuildPath => format!("names a build place, {about}"),
             Self::GlibcFloor => format!("needs {about}, more than is declared"),

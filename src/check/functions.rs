@@ -29,3 +29,16 @@ pub(super) fn is_fortified(name: &[u8]) -> bool {
 pub(super) fn has_fortified(name: &[u8]) -> bool {
     std::str::from_utf8(name).is_ok_and(|name| CHECKABLE.binary_search(&name).is_ok())
 }
+
+/// What calls its checking variant wherever FORTIFY is on. Of the others the compiler calls the plain one where it does not
+/// know how large the destination is.
+#[rustfmt::skip]
+const ALWAYS: [&str; 18] = [
+    "_longjmp", "asprintf", "dprintf", "fprintf", "fwprintf", "longjmp", "obstack_printf", "obstack_vprintf", "printf",
+    "siglongjmp", "syslog", "vasprintf", "vdprintf", "vfprintf", "vfwprintf", "vprintf", "vsyslog", "vwprintf",
+];
+
+/// Whether a call of this alone says that FORTIFY is off.
+pub(super) fn is_never_plain(name: &[u8]) -> bool {
+    std::str::from_utf8(name).is_ok_and(|name| ALWAYS.binary_search(&name).is_ok())
+}

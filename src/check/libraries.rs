@@ -1,11 +1,14 @@
 //! Whether each file finds what it needs, as the loader would look for it (ld.so(8)).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::contents::{Contents, Node, Reached, View, split};
+use super::contents::{Node, Reached, View, split};
 use super::elf::{Dynamic, Elf, Machine, Purpose};
 use super::finding::{Finding, Kind};
 use super::{glibc, printable};
+
+/// The most directories that one file has its libraries looked for in.
+const ELEMENTS: usize = 32;
 
 /// The symbolic links that lead nowhere.
 pub(super) fn dangling(view: View<'_>) -> Vec<Finding> {
@@ -22,6 +25,7 @@ pub(super) fn dangling(view: View<'_>) -> Vec<Finding> {
 /// What the ELF files need and do not find. What they need of the host goes into `host`.
 pub(super) fn lacking(view: View<'_>, machine: Machine, host: &mut BTreeSet<String>) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let places: BTreeMap<&[u8], &[u8]> = view.upper.nodes.keys().map(|path| (split(path).1, path.as_slice())).collect();
     let elfs = view.upper.elfs().filter(|(_, elf)| elf.machine == machine);
     for (path, elf) in elfs {
         let Some(dynamic) = &elf.dynamic else { continue };
@@ -33,8 +37,8 @@ pub(super) fn lacking(view: View<'_>, machine: Machine, host: &mut BTreeSet<Stri
             } else if find(library).is_none() {
                 host.insert(library.clone());
                 let mut lacking = finding(path, Kind::LackingLibrary, library.clone());
-                if let Some(elsewhere) = elsewhere(library, view.upper) {
-                    lacking.seen = format!("it is in the archive as {elsewhere}");
+                if let Some(elsewhere) = places.get(library.as_bytes()) {
+                    lacking.seen = format!("it is in the archive as {}", printable(elsewhere));
                 }
                 findings.push(lacking);
             }
@@ -57,7 +61,11 @@ fn run_path(path: &[u8], dynamic: &Dynamic, view: View<'_>, findings: &mut Vec<F
     let origin = split(path).0;
     // With both, the loader takes the RUNPATH alone.
     let Some(elements) = dynamic.runpath.as_ref().or(dynamic.rpath.as_ref()) else { return directories };
-    for element in elements.split(':') {
+    for (index, element) in elements.split(':').enumerate() {
+        if index >= ELEMENTS {
+            findings.push(finding(path, Kind::Runpath, format!("more than {ELEMENTS} elements")));
+            break;
+        }
         let from_origin = element.strip_prefix("$ORIGIN").or_else(|| element.strip_prefix("${ORIGIN}"));
         let inside = from_origin.filter(|rest| (rest.is_empty() || rest.starts_with('/')) && !rest.contains('$'));
         let reached = inside.map(|rest| view.reach(origin, rest.as_bytes()));
@@ -81,11 +89,6 @@ fn find<'a>(library: &str, directories: &[Vec<u8>], view: View<'a>, machine: Mac
     }
     let mut found = directories.iter().filter_map(|directory| view.elf(directory, library.as_bytes()));
     found.find(|elf| elf.purpose == Purpose::Shared && elf.machine == machine)
-}
-
-/// Where else in the archive something of this name is.
-fn elsewhere(library: &str, contents: &Contents) -> Option<String> {
-    contents.nodes.keys().find(|path| split(path).1 == library.as_bytes()).map(|path| printable(path))
 }
 
 pub(super) fn finding(path: &[u8], kind: Kind, about: String) -> Finding {

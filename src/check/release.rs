@@ -192,6 +192,6 @@ fn what_is(sample: &[u8]) -> &'static str {
     {
         "a text"
     } else {
-        "of a kind that pgproof does not know"
+        "something that pgproof does not know"
     }
 }

@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
 const EXIT_CODES: &str = "\
 Exit codes:
   0  reproduced, or done as asked
-  1  not reproduced: an answer, not an error
+  1  not reproduced, or check found something: an answer, not an error
   2  wrong use
   3  an input failed verification
   4  the sandbox cannot be closed here

@@ -23,6 +23,7 @@ fn help_tells_the_commands_and_the_exit_codes() {
       plan         Print the canonical plan; its SHA-256 is the build's identity
       pack         Pack an installed tree as a build's output: what another runtime left in an exported
                    bundle
+      check        Say what is wrong with a release's archives, without running anything of them
       shell        Open a prompt in the sealed box, sources unpacked
       log          Show what earlier builds printed
       lock         Resolve sysroots/*.toml into lockfiles/*.lock
@@ -46,7 +47,7 @@ fn help_tells_the_commands_and_the_exit_codes() {
 
     Exit codes:
       0  reproduced, or done as asked
-      1  not reproduced: an answer, not an error
+      1  not reproduced, or check found something: an answer, not an error
       2  wrong use
       3  an input failed verification
       4  the sandbox cannot be closed here
