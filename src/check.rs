@@ -445,15 +445,14 @@ impl Checked {
 }
 
 impl Report {
-    /// Whether nothing was found: no finding that is not accepted, and nothing accepted that is not found.
+    /// Whether nothing was found that is not accepted.
     pub fn is_clean(&self) -> bool {
         self.count() == 0
     }
 
     /// How much was found.
     pub fn count(&self) -> u64 {
-        let findings = self.parts.iter().map(|part| part.findings.len() as u64 + part.unlisted);
-        findings.sum::<u64>() + self.stale.len() as u64
+        self.parts.iter().map(|part| part.findings.len() as u64 + part.unlisted).sum()
     }
 }
 
@@ -500,9 +499,6 @@ impl fmt::Display for Report {
                 }
                 writeln!(f, "  accepted: {named} {}: {reason}", kind.describe("…"))?;
             }
-        }
-        for stale in &self.stale {
-            writeln!(f, "{stale}")?;
         }
         let Floors { glibc, kernel, cpu } = &self.floor;
         writeln!(f, "floor: glibc {glibc}\n       Linux {kernel}\n       {cpu}")?;

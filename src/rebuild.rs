@@ -244,7 +244,7 @@ impl Workshop<'_> {
     /// Holds a PostgreSQL release's archives against what its recipe and toolchain promise.
     pub fn check(&self, target: Target, toolchain: Option<&Name>, outputs: &[Output]) -> Result<check::Report, Error> {
         let toolchain = self.toolchain(target, toolchain)?;
-        let exceptions = postgresql::exceptions(target.version);
+        let exceptions = postgresql::exceptions(target.version, true);
         let expected =
             Expected { target: target.triple, floor: toolchain.floor, places: PLACES, exceptions: &exceptions };
         let part = |output: &Output| {

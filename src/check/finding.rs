@@ -241,10 +241,3 @@ impl fmt::Display for Finding {
         if self.seen.is_empty() { Ok(()) } else { write!(f, ": {}", self.seen) }
     }
 }
-
-impl fmt::Display for Stale {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = self.kind.describe(self.about.as_deref().unwrap_or("…"));
-        write!(f, "no file {} {kind} any more: remove the exception ({})", self.files, self.reason)
-    }
-}

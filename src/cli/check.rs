@@ -1,6 +1,6 @@
 //! The command that looks at archives without running them: `check`.
 
-use pgproof::check::{self, Expected, Part, Release, ReleaseError};
+use pgproof::check::{self, Expected, Part, Release, ReleaseError, Role};
 use pgproof::plan::postgresql;
 use pgproof::target::{Target, Triple};
 use pgproof::variation::PLACES;
@@ -20,8 +20,9 @@ pub(super) fn check(session: &Session, request: &Check) -> Result<Answer, Failur
     };
     let toolchain = session.definitions.toolchain_for(target)?;
     // What the recipe's own archives are known for is no news; of anybody else's, all is.
+    let debug = releases.iter().any(|release| release.role() == Role::Debug);
     let ours = releases.iter().find_map(|release| Target::of_archive(release.stem()));
-    let exceptions = ours.map_or_else(Vec::new, |ours| postgresql::exceptions(ours.version));
+    let exceptions = ours.map_or_else(Vec::new, |ours| postgresql::exceptions(ours.version, debug));
     let expected = Expected { target, floor: toolchain.floor, places: PLACES, exceptions: &exceptions };
     let parts = releases.iter().map(Release::part).collect::<Result<Vec<Part<_>>, ReleaseError>>()?;
     let activity = session.ui.work("check");
