@@ -5,6 +5,7 @@ mod build;
 mod failure;
 mod housekeeping;
 mod report;
+mod test;
 mod ui;
 
 use std::ffi::OsString;
@@ -89,6 +90,7 @@ impl Session {
             Command::Plan(plan) => build::plan(self, &plan),
             Command::Pack(pack) => build::pack(self, &pack),
             Command::Shell(shell) => build::shell(self, &shell),
+            Command::Test(test) => test::test(self, &test),
             Command::Log(log) => housekeeping::log(self, &log),
             Command::Lock(lock) => housekeeping::lock(self, &lock),
             Command::Store { command } => housekeeping::store(self, &command),

@@ -20,6 +20,7 @@ pub mod sandbox;
 pub mod output;
 pub mod verdict;
 pub mod rebuild;
+pub mod trial;
 
 use crate::digest::Digest;
 use crate::fetch::FetchError;
@@ -101,6 +102,9 @@ pub enum Error {
     /// A tree cannot be read or unpacked.
     #[error("cannot use the tree")]
     Tree(#[from] TreeError),
+    /// There is nothing to test, or no way to.
+    #[error("cannot test")]
+    Trial(#[from] trial::TrialError),
 }
 
 /// What kind of trouble an [`Error`] is; each has its own exit code.
@@ -163,6 +167,13 @@ impl Error {
                 TreeError::Malformed { .. } | TreeError::Refused { .. } | TreeError::TooMuch { .. } => Trouble::Input,
                 TreeError::Read { .. } | TreeError::Write { .. } | TreeError::Io { .. } => Trouble::Passing,
             },
+            Self::Trial(error) => {
+                if error.is_of_input() {
+                    Trouble::Input
+                } else {
+                    Trouble::Passing
+                }
+            }
         }
     }
 }

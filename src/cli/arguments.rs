@@ -72,6 +72,8 @@ pub(crate) enum Command {
     Pack(Pack),
     /// Open a prompt in the sealed box, sources unpacked
     Shell(ShellCommand),
+    /// Test an archive as PostgreSQL, in the sealed box, where there is nothing else but a C library and a shell
+    Test(Test),
     /// Show what earlier builds printed
     Log(Log),
     /// Resolve sysroots/*.toml into lockfiles/*.lock
@@ -224,6 +226,20 @@ pub(crate) struct ShellCommand {
     /// The terminal's type, for programs in the box
     #[arg(long, value_name = "TYPE", env = "TERM", default_value = "dumb")]
     pub(crate) terminal: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// The archive: a tar, compressed or not, that has bin/postgres
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) archive: PathBuf,
+
+    /// An archive of an older major version, to check upgrading from
+    #[arg(long, value_name = "ARCHIVE", value_hint = ValueHint::FilePath)]
+    pub(crate) upgrade_from: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) limits: Limits,
 }
 
 #[derive(Debug, Args)]
