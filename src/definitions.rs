@@ -74,7 +74,7 @@ pub struct Compose {
     /// Symbolic links that maintainer scripts would make, from path to target: `usr/bin/awk = "mawk"`.
     #[serde(default)]
     pub links: BTreeMap<String, String>,
-    /// Small files that maintainer scripts would make, from path to content: `etc/passwd = "…"`.
+    /// Small files, from path to content: `etc/passwd = "…"`. What starts with `#!` can be executed.
     #[serde(default)]
     pub files: BTreeMap<String, String>,
     /// Globs of package entries to leave out: `*` stays within a component, `**` does not. Each must match something.

@@ -352,12 +352,12 @@ impl Content {
     }
 }
 
-/// Writes the archive and what belongs to it into `directory`, which is made if it is not there:
+/// Writes the archives and what belongs to them into `directory`, which is made if it is not there:
 ///
 /// ```text
-/// NAME.tar.gz           the archive
+/// NAME.tar.gz           an archive
 /// NAME.tar.gz.sha256    <64 hex>  NAME.tar.gz
-/// NAME.files            the file list
+/// NAME.files            its file list
 /// <companions>
 /// SHA256SUMS            all these, and what was published there before; sorted by file name
 /// ```
@@ -365,22 +365,24 @@ impl Content {
 /// Each file appears whole or not at all, and `SHA256SUMS` last. Gives all the files' digests, by their names. Several
 /// pgproofs may publish into one directory: each waits for the other.
 pub fn publish(
-    output: &Output,
+    outputs: &[Output],
     companions: &[Companion<'_>],
     directory: &Path,
     store: &Store,
 ) -> Result<BTreeMap<String, Digest>, OutputError> {
     let lock = claim(directory)?;
     let mut published = BTreeMap::new();
-    let archive = format!("{}.tar.gz", output.name);
-    let sum = sum_line(output.archive.digest(), &archive);
-    let list = format!("{}.files", output.name);
-    place(directory, &archive, store.read(output.archive)?)?;
-    place(directory, &format!("{archive}.sha256"), sum.as_bytes())?;
-    place(directory, &list, store.read(output.list)?)?;
-    published.insert(format!("{archive}.sha256"), Digest::of(sum.as_bytes()));
-    published.insert(archive, output.archive.digest());
-    published.insert(list, output.list.digest());
+    for output in outputs {
+        let archive = format!("{}.tar.gz", output.name);
+        let sum = sum_line(output.archive.digest(), &archive);
+        let list = format!("{}.files", output.name);
+        place(directory, &archive, store.read(output.archive)?)?;
+        place(directory, &format!("{archive}.sha256"), sum.as_bytes())?;
+        place(directory, &list, store.read(output.list)?)?;
+        published.insert(format!("{archive}.sha256"), Digest::of(sum.as_bytes()));
+        published.insert(archive, output.archive.digest());
+        published.insert(list, output.list.digest());
+    }
     for companion in companions {
         place(directory, &companion.name.to_string(), companion.bytes)?;
         published.insert(companion.name.to_string(), Digest::of(companion.bytes));

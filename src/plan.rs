@@ -11,8 +11,11 @@
 //! <build root>/            writable; where steps run; its path differs from build to build, so no plan can name it
 //! <build root>/<into>/     an input that is unpacked
 //! /pgproof/inputs/<name>   an input that is not
-//! /pgproof/out/            writable; what is under /pgproof/out/<output> becomes the archive
+//! /pgproof/out/            writable; what is under /pgproof/out/<output> becomes the archive, and each part one more
 //! ```
+//!
+//! The environment variable `PGPROOF_BUILD_ROOT` has the build root's path, for compilers that are told to leave it out of what
+//! they make.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -24,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::compression::Compression;
 use crate::digest::Digest;
-use crate::lockfile::{Name, Origin};
+use crate::lockfile::{Name, Origin, OriginError};
 
 pub mod postgresql;
 
@@ -39,6 +42,9 @@ const NAME_LIMIT: usize = 200;
 
 /// How many inputs, and how many steps, a plan may have.
 const ENTRY_LIMIT: usize = 1024;
+
+/// How many parts a plan may have: each is a pipe out of the box.
+const PART_LIMIT: usize = 16;
 
 /// A build: inputs, environment and steps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +66,18 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// The directory below `/pgproof/out` whose content becomes the archive; `.` for all of it.
     pub output: RelativePath,
+    /// Further archives: `debug` becomes `<name>-debug`, of the directory below `/pgproof/out` that it names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<Name, RelativePath>,
+}
+
+/// A directory that becomes an archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Archive {
+    /// Its stem and its one top-level directory.
+    pub name: Name,
+    /// The directory below `/pgproof/out`.
+    pub directory: RelativePath,
 }
 
 /// The root file system of the box, pinned.
@@ -162,6 +180,14 @@ pub enum PlanError {
         /// How many it may have.
         limit: usize,
     },
+    /// The plan's name and a part's make no name.
+    #[error("the plan's name with its part {part} is no name")]
+    Part {
+        /// The part.
+        part: Name,
+        /// Why.
+        source: OriginError,
+    },
     /// There are more entries than any plan needs, or none where one is needed.
     #[error("the plan has {found} {what}; 1 to {limit} are allowed")]
     Count {
@@ -244,12 +270,39 @@ impl Plan {
         Digest::of(&self.canonical())
     }
 
+    /// The archives that come out: the plan's own first, then its parts.
+    ///
+    /// # Panics
+    ///
+    /// Never: a plan whose parts make no names is refused when it is parsed.
+    pub fn archives(&self) -> Vec<Archive> {
+        let own = Archive { name: self.name.clone(), directory: self.output.clone() };
+        let parts = self.parts.iter().map(|(part, directory)| {
+            let name = self.part_name(part).expect("checked when the plan was parsed");
+            Archive { name, directory: directory.clone() }
+        });
+        std::iter::once(own).chain(parts).collect()
+    }
+
+    fn part_name(&self, part: &Name) -> Result<Name, OriginError> {
+        format!("{}-{part}", self.name).parse()
+    }
+
     fn check(&self) -> Result<(), PlanError> {
         if self.version != FORMAT {
             return Err(PlanError::Format { found: self.version });
         }
         if self.name.as_str().len() > NAME_LIMIT {
             return Err(PlanError::Name { limit: NAME_LIMIT });
+        }
+        if self.parts.len() > PART_LIMIT {
+            return Err(PlanError::Count { what: "parts", found: self.parts.len(), limit: PART_LIMIT });
+        }
+        for part in self.parts.keys() {
+            let name = self.part_name(part).map_err(|source| PlanError::Part { part: part.clone(), source })?;
+            if name.as_str().len() > NAME_LIMIT {
+                return Err(PlanError::Name { limit: NAME_LIMIT });
+            }
         }
         if self.inputs.len() > ENTRY_LIMIT {
             return Err(PlanError::Count { what: "inputs", found: self.inputs.len(), limit: ENTRY_LIMIT });

@@ -63,8 +63,8 @@ pub trait Observer: Sync {
     /// A build says something.
     fn event(&self, label: Label, event: Event);
 
-    /// A build's installed tree is packed.
-    fn packed(&self, label: Label, output: &Output);
+    /// A build's installed trees are packed.
+    fn packed(&self, label: Label, outputs: &[Output]);
 }
 
 /// A plan with all that it needs; nothing after this needs the network.
@@ -100,8 +100,8 @@ pub struct Built {
     pub variation: Variation,
     /// How it went.
     pub installed: Installed,
-    /// What it made.
-    pub output: Output,
+    /// What it made: the plan's archive first, then its parts.
+    pub outputs: Vec<Output>,
     /// From the start of the box to the packed archive.
     pub elapsed: Duration,
 }
@@ -219,9 +219,14 @@ impl Workshop<'_> {
         )
         .map_err(|source| Error::Build { label, source })?;
         let plan = &ready.plan;
-        let output = output::collect(installed.tree, &plan.name, plan.source_date_epoch, self.store)?;
-        self.observer.packed(label, &output);
-        Ok(Built { variation, installed, output, elapsed: started.elapsed() })
+        let outputs = plan
+            .archives()
+            .iter()
+            .zip(&installed.trees)
+            .map(|(archive, tree)| output::collect(*tree, &archive.name, plan.source_date_epoch, self.store))
+            .collect::<Result<Vec<_>, _>>()?;
+        self.observer.packed(label, &outputs);
+        Ok(Built { variation, installed, outputs, elapsed: started.elapsed() })
     }
 
     /// Builds twice, the second time with `axes` different, and compares.
@@ -234,7 +239,7 @@ impl Workshop<'_> {
         };
         let mut shaken = shaken;
         shaken.admit_alike(&plain);
-        let verdict = Comparison::between(&plain.output, &shaken.output).verdict();
+        let verdict = Comparison::between(&plain.outputs, &shaken.outputs).verdict();
         Ok(Rebuilt { plain, shaken, verdict })
     }
 

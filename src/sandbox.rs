@@ -3,7 +3,7 @@
 //! It never runs anything with a wall less than all of them: a wall that cannot be raised is
 //! [`SandboxError::NotClosed`], with what to do about it. What stood is measured from inside and recorded
 //! ([`Installed::walls`]), and so is which conditions really held ([`Installed::axes`]). It never trusts what the build
-//! leaves behind: the installed tree reaches the store as a normalised tar made inside the box's own mount namespace.
+//! leaves behind: an installed tree reaches the store as a normalised tar made inside the box's own mount namespace.
 //!
 //! # The processes
 //!
@@ -106,8 +106,8 @@ pub struct Limits {
 /// What a build left behind, and how it went.
 #[derive(Debug, Clone)]
 pub struct Installed {
-    /// `/pgproof/out/<output>` as a normalised plain tar.
-    pub tree: Blob,
+    /// Each of the plan's archives as a normalised plain tar, in the order of [`Plan::archives`].
+    pub trees: Vec<Blob>,
     /// What the steps printed.
     pub log: Blob,
     /// The walls that stood, measured from inside before the first step.

@@ -14,6 +14,7 @@
 //! have below them is written below `usr`. Hard links become copies: the packages of a build environment have a handful,
 //! and what unpacks the layer has one case less.
 
+mod database;
 mod deb;
 mod image;
 mod layer;
@@ -238,13 +239,15 @@ impl<'store> Draft<'store> {
         let (Some(epoch), Some(date)) = (epoch, date) else { return Err(SysrootError::Date { name: name() }) };
         let selection = Selection::new(&definition.exclude, &definition.keep)
             .map_err(|source| SysrootError::Selection { name: name(), source })?;
-        let inputs = inputs(lockfile, store)?;
+        let packages = sorted(lockfile);
+        let inputs = inputs(&packages, lockfile, store)?;
 
         let incoming = store.incoming().map_err(|source| SysrootError::Store { name: name(), source })?;
         let failed = |source| SysrootError::Layer { name: name(), source: Box::new(source) };
         let mut merge = Merge::new(incoming, epoch);
         declare(&mut merge, &name(), definition)?;
-        let merge = layer::write(&inputs, &selection, store, merge, progress).map_err(failed)?;
+        let mut merge = layer::write(&inputs, &selection, store, merge, progress).map_err(failed)?;
+        database::write(&mut merge, &packages).map_err(|source| failed(source.into()))?;
         selection.check_used().map_err(|source| SysrootError::Selection { name: name(), source })?;
         let mut layer = merge.finish().map_err(|source| failed(MergeError::Write(source).into()))?;
         let digest = layer.digest().map_err(|source| SysrootError::Store { name: name(), source })?;
@@ -270,10 +273,14 @@ impl<'store> Draft<'store> {
 }
 
 /// The packages in the order of the layer, which is not the lockfile's to choose.
-fn inputs(lockfile: &Lockfile, store: &Store) -> Result<Vec<layer::Input>, SysrootError> {
+fn sorted(lockfile: &Lockfile) -> Vec<&Package> {
     let mut packages: Vec<&Package> = lockfile.packages.iter().collect();
     packages.sort_by(|a, b| (&a.name, &a.architecture).cmp(&(&b.name, &b.architecture)));
-    let input = |package: &Package| {
+    packages
+}
+
+fn inputs(packages: &[&Package], lockfile: &Lockfile, store: &Store) -> Result<Vec<layer::Input>, SysrootError> {
+    let input = |package: &&Package| {
         let label = format!("{} {} {}", package.name, package.version, package.architecture);
         match store.get(package.digest) {
             Ok(blob) => Ok(layer::Input { label, blob }),
@@ -281,7 +288,7 @@ fn inputs(lockfile: &Lockfile, store: &Store) -> Result<Vec<layer::Input>, Sysro
             Err(source) => Err(SysrootError::Store { name: lockfile.name.clone(), source }),
         }
     };
-    packages.into_iter().map(input).collect()
+    packages.iter().map(input).collect()
 }
 
 /// Writes what no package brings: the links of the merged `/usr`, mount points, and what the definition declares.
@@ -303,7 +310,8 @@ fn declare<W: io::Write>(merge: &mut Merge<W>, name: &Name, definition: &Compose
         merge.symlink(&path, &target).map_err(failed)?;
     }
     for (path, content) in &definition.files {
-        merge.file(&parse(path)?, false, content.len() as u64, content.as_bytes()).map_err(failed)?;
+        let is_script = content.starts_with("#!");
+        merge.file(&parse(path)?, is_script, content.len() as u64, content.as_bytes()).map_err(failed)?;
     }
     Ok(())
 }

@@ -1,12 +1,12 @@
-//! Compares two outputs: reproduced, or what differs. Pure.
+//! Compares what two builds made: reproduced, or what differs. Pure.
 //!
 //! A difference is an answer, not an error. What it was caused by is not said here.
 //!
 //! # Why
 //!
-//! [`Reproduced`] has no other maker than [`Comparison::verdict`]: who holds one holds an output that was made twice, and
-//! only such an output can be published or stated. Equal file lists in equal tars cannot give different archives; all three
-//! digests are compared nevertheless, because what cannot happen is a fault that a proof must not hide.
+//! [`Reproduced`] has no other maker than [`Comparison::verdict`]: who holds one holds outputs that were made twice. Equal
+//! file lists in equal tars cannot give different archives; all three digests are compared nevertheless, because what cannot
+//! happen is a fault that a proof must not hide.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -14,13 +14,14 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::digest::Digest;
+use crate::lockfile::Name;
 use crate::output::{Content, Listed, Output};
 
-/// Two outputs, compared.
+/// What two builds of one plan made, compared.
 #[derive(Debug)]
 pub struct Comparison<'a> {
-    first: &'a Output,
-    second: &'a Output,
+    first: &'a [Output],
+    second: &'a [Output],
     entries: Vec<Difference>,
 }
 
@@ -34,24 +35,34 @@ pub enum Verdict {
     Different(Differences),
 }
 
-/// An output that was made twice with the same bytes.
+/// Outputs that were made twice with the same bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reproduced {
-    output: Output,
+    outputs: Vec<Output>,
 }
 
-/// How two outputs differ.
+/// How what two builds made differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Differences {
-    /// The first output's digests.
-    pub first: Digests,
-    /// The second output's digests.
-    pub second: Digests,
+    /// The digests of every archive, equal ones too.
+    pub archives: Vec<Pair>,
     /// How many entries both have together, equal ones counted once.
     pub compared: usize,
-    /// The entries that differ, in the order of the archive. Empty only if the digests differ without any entry differing.
+    /// The entries that differ, in the order of the archives. Empty only if the digests differ without any entry differing.
     pub entries: Vec<Difference>,
+}
+
+/// The digests of an archive in both builds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pair {
+    /// The archive's stem.
+    pub name: Name,
+    /// In the first build.
+    pub first: Digests,
+    /// In the second build.
+    pub second: Digests,
 }
 
 /// The digests of an output.
@@ -102,14 +113,19 @@ pub struct Limited<'a> {
 }
 
 impl<'a> Comparison<'a> {
-    /// Compares two outputs, entry by entry.
-    pub fn between(first: &'a Output, second: &'a Output) -> Self {
+    /// Compares the outputs of two builds of one plan, entry by entry. Both have the plan's archives in one order.
+    pub fn between(first: &'a [Output], second: &'a [Output]) -> Self {
+        let entries = first.iter().zip(second).flat_map(|(one, other)| Self::entries(one, other)).collect();
+        Self { first, second, entries }
+    }
+
+    fn entries(first: &Output, second: &Output) -> Vec<Difference> {
         let (mut ours, mut theirs) = (first.files().iter().peekable(), second.files().iter().peekable());
         let mut entries = Vec::new();
         loop {
             // Both are sorted: the smaller path of the two is missing on the other side.
             let order = match (ours.peek(), theirs.peek()) {
-                (None, None) => return Self { first, second, entries },
+                (None, None) => return entries,
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
                 (Some(one), Some(other)) => one.path.split('/').cmp(other.path.split('/')),
@@ -122,20 +138,26 @@ impl<'a> Comparison<'a> {
 
     /// Says what the comparison found.
     pub fn verdict(self) -> Verdict {
-        let (first, second) = (Digests::of(self.first), Digests::of(self.second));
-        if self.entries.is_empty() && first == second && self.first.name() == self.second.name() {
-            return Verdict::Reproduced(Reproduced { output: self.first.clone() });
+        let name = |output: &Output| (output.name().clone(), Digests::of(output));
+        if self.entries.is_empty() && self.first.iter().map(name).eq(self.second.iter().map(name)) {
+            return Verdict::Reproduced(Reproduced { outputs: self.first.to_vec() });
         }
         let added = self.entries.iter().filter(|entry| matches!(entry.change, Change::OnlyInSecond(_))).count();
-        let compared = self.first.files().len() + added;
-        Verdict::Different(Differences { first, second, compared, entries: self.entries })
+        let compared = self.first.iter().map(|output| output.files().len()).sum::<usize>() + added;
+        let pair = |(first, second): (&Output, &Output)| Pair {
+            name: first.name().clone(),
+            first: Digests::of(first),
+            second: Digests::of(second),
+        };
+        let archives = self.first.iter().zip(self.second).map(pair).collect();
+        Verdict::Different(Differences { archives, compared, entries: self.entries })
     }
 }
 
 impl Reproduced {
-    /// The output that both builds made.
-    pub fn output(&self) -> &Output {
-        &self.output
+    /// What both builds made: the plan's archive first, then its parts.
+    pub fn outputs(&self) -> &[Output] {
+        &self.outputs
     }
 }
 
@@ -169,21 +191,27 @@ impl Differences {
 
 impl fmt::Display for Limited<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Differences { first, second, compared, entries } = self.differences;
+        let Differences { archives, compared, entries } = self.differences;
         if entries.is_empty() {
             writeln!(f, "all {compared} entries are equal, but the digests are not:")?;
-            for (name, first, second) in [
-                ("file list", first.list, second.list),
-                ("tar", first.tar, second.tar),
-                ("archive", first.archive, second.archive),
-            ] {
-                writeln!(f, "  {name}: {first} in the first build, {second} in the second")?;
+            for Pair { name, first, second } in archives.iter().filter(|pair| pair.first != pair.second) {
+                writeln!(f, "{name}")?;
+                for (what, first, second) in [
+                    ("file list", first.list, second.list),
+                    ("tar", first.tar, second.tar),
+                    ("archive", first.archive, second.archive),
+                ] {
+                    writeln!(f, "  {what}: {first} in the first build, {second} in the second")?;
+                }
             }
             return Ok(());
         }
         writeln!(f, "{} of {compared} entries differ:", entries.len())?;
+        // Nearly all is below the first archive's directory: its name would tell nothing, and push what does out of sight.
+        let top = archives.first().map(|pair| format!("{}/", pair.name)).unwrap_or_default();
         for entry in entries.iter().take(self.limit) {
-            writeln!(f, "  {entry}")?;
+            let path = entry.path.strip_prefix(&top).unwrap_or(&entry.path);
+            writeln!(f, "  {path}: {}", entry.change)?;
         }
         if entries.len() > self.limit {
             writeln!(f, "  and {} more", entries.len() - self.limit)?;
@@ -192,17 +220,12 @@ impl fmt::Display for Limited<'_> {
     }
 }
 
-impl fmt::Display for Difference {
+impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // All of an archive is below one directory: its name would tell nothing, and push what does out of sight.
-        let path = self.path.split_once('/').map_or(self.path.as_str(), |(_top, inside)| inside);
-        match &self.change {
-            Change::OnlyInFirst(content) => write!(f, "{path}: only in the first build ({})", Described(content)),
-            Change::OnlyInSecond(content) => write!(f, "{path}: only in the second build ({})", Described(content)),
-            Change::Changed { first, second } => {
-                write!(f, "{path}: ")?;
-                changed(f, first, second)
-            }
+        match self {
+            Self::OnlyInFirst(content) => write!(f, "only in the first build ({})", Described(content)),
+            Self::OnlyInSecond(content) => write!(f, "only in the second build ({})", Described(content)),
+            Self::Changed { first, second } => changed(f, first, second),
         }
     }
 }

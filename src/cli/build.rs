@@ -70,9 +70,9 @@ pub(super) fn rebuild(session: &Session, request: &Rebuild) -> Result<Answer, Fa
     // Bytes that were not reproduced are nobody's release: only the report tells of them.
     match &rebuilt.verdict {
         Verdict::Reproduced(reproduced) => {
-            publish(&bench.store, &ready.plan, reproduced.output(), &report, &request.out)?;
+            publish(&bench.store, &ready.plan, reproduced.outputs(), &report, &request.out)?;
             let mut text = report::reproduced(&ready, &rebuilt);
-            text.push_str(&report::published(reproduced.output(), &request.out));
+            text.push_str(&report::published(reproduced.outputs(), &request.out));
             Ok(Answer::new(text, report))
         }
         Verdict::Different(differences) => {
@@ -94,9 +94,9 @@ pub(super) fn build(session: &Session, request: &Build) -> Result<Answer, Failur
     };
     record(&bench.store, &ready.plan, started, &built)?;
     let report = report::built(&ready, &built);
-    publish(&bench.store, &ready.plan, &built.output, &report, &request.out)?;
+    publish(&bench.store, &ready.plan, &built.outputs, &report, &request.out)?;
     let mut text = report::once(&ready, &built);
-    text.push_str(&report::published(&built.output, &request.out));
+    text.push_str(&report::published(&built.outputs, &request.out));
     Ok(Answer::new(text, report))
 }
 
@@ -144,13 +144,16 @@ pub(super) fn pack(session: &Session, request: &Pack) -> Result<Answer, Failure>
     let plan = plan_of(&workshop, &request.subject)?;
     let file = |source| Failure::File { action: "opened", path: request.tree.clone(), source };
     let tree = std::fs::File::open(&request.tree).map_err(file)?;
-    let directory = tree::open_below(&tree, Path::new(plan.output.as_str()))?;
-    let mut incoming = bench.store.incoming()?;
-    tree::walk(&directory, &plan.name, plan.source_date_epoch, tree::Limits::OUTPUT, &mut incoming)?;
-    let output = output::collect(incoming.commit()?, &plan.name, plan.source_date_epoch, &bench.store)?;
-    let report = report::packed(&plan, &output);
-    publish(&bench.store, &plan, &output, &report, &request.out)?;
-    let text = format!("{}{}", report::digests(&output), report::published(&output, &request.out));
+    let mut outputs = Vec::new();
+    for archive in plan.archives() {
+        let directory = tree::open_below(&tree, Path::new(archive.directory.as_str()))?;
+        let mut incoming = bench.store.incoming()?;
+        tree::walk(&directory, &archive.name, plan.source_date_epoch, tree::Limits::OUTPUT, &mut incoming)?;
+        outputs.push(output::collect(incoming.commit()?, &archive.name, plan.source_date_epoch, &bench.store)?);
+    }
+    let report = report::packed(&plan, &outputs);
+    publish(&bench.store, &plan, &outputs, &report, &request.out)?;
+    let text = format!("{}{}", report::digests(&outputs), report::published(&outputs, &request.out));
     Ok(Answer::new(text, report))
 }
 
@@ -266,14 +269,14 @@ fn claim(directory: &Path) -> Result<(), Failure> {
 fn publish(
     store: &Store,
     plan: &Plan,
-    output: &Output,
+    outputs: &[Output],
     report: &serde_json::Value,
     directory: &Path,
 ) -> Result<(), Failure> {
     let canonical = plan.canonical();
     let name = format!("{}.plan.json", plan.name).parse()?;
     // The report is of this run, with times: it is not among what SHA256SUMS lists, so that SHA256SUMS itself reproduces.
-    output::publish(output, &[Companion { name: &name, bytes: &canonical }], directory, store)?;
+    output::publish(outputs, &[Companion { name: &name, bytes: &canonical }], directory, store)?;
     report::write(report, plan, directory)
 }
 
@@ -281,26 +284,27 @@ fn unpack(store: &Store, built: &Built, directory: &Path) -> Result<(), Failure>
     let failed = |source| Failure::File { action: "created", path: directory.to_owned(), source };
     std::fs::create_dir_all(directory).map_err(failed)?;
     let root = std::fs::File::open(directory).map_err(failed)?;
-    let reader = store.read(built.installed.tree)?;
-    tree::unpack(
-        reader,
-        &root,
-        &tree::Options {
-            strip: 0,
-            modes: tree::Modes::Kept,
-            times: tree::Times::Shifted(0),
-            limits: tree::Limits::OUTPUT,
-        },
-    )?;
+    let options = tree::Options {
+        strip: 0,
+        modes: tree::Modes::Kept,
+        times: tree::Times::Shifted(0),
+        limits: tree::Limits::OUTPUT,
+    };
+    for tree in &built.installed.trees {
+        tree::unpack(store.read(*tree)?, &root, &options)?;
+    }
     Ok(())
 }
 
 fn record(store: &Store, plan: &Plan, started: Timestamp, built: &Built) -> Result<(), Failure> {
-    let outputs = [
-        ("archive", built.output.archive().digest()),
-        ("list", built.output.list().digest()),
-        ("tar", built.output.tar().digest()),
-    ];
+    let mut outputs = std::collections::BTreeMap::new();
+    for output in &built.outputs {
+        // `archive` of the plan's own, `archive-debug` of a part.
+        let part = output.name().as_str().strip_prefix(plan.name.as_str()).unwrap_or_default();
+        for (kind, blob) in [("archive", output.archive()), ("list", output.list()), ("tar", output.tar())] {
+            outputs.insert(format!("{kind}{part}").parse()?, blob.digest());
+        }
+    }
     store.record_run(&Record {
         started,
         name: plan.name.clone(),
@@ -308,10 +312,7 @@ fn record(store: &Store, plan: &Plan, started: Timestamp, built: &Built) -> Resu
         variation: built.variation.label.as_str().parse()?,
         outcome: Outcome::Built,
         log: Some(built.installed.log.digest()),
-        outputs: outputs
-            .into_iter()
-            .map(|(name, digest)| Ok((name.parse()?, digest)))
-            .collect::<Result<_, Failure>>()?,
+        outputs,
     })?;
     Ok(())
 }
@@ -437,10 +438,11 @@ impl Observer for Display<'_> {
         }
     }
 
-    fn packed(&self, label: Label, output: &Output) {
+    fn packed(&self, label: Label, outputs: &[Output]) {
         let index = usize::from(label == Label::Shaken);
         if let Ok(mut builds) = self.builds.lock()
             && let Some(activity) = builds[index].take()
+            && let Some(output) = outputs.first()
         {
             activity.done(&format!("{} {}", output.archive().digest(), bytes(output.archive().size())));
         }

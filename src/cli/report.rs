@@ -28,8 +28,7 @@ pub(super) fn rebuilt(ready: &Ready, rebuilt: &Rebuilt, order: Order) -> Value {
         Verdict::Reproduced(_) => json!({ "reproduced": true }),
         Verdict::Different(differences) => json!({
             "reproduced": false,
-            "first": differences.first,
-            "second": differences.second,
+            "archives": differences.archives,
             "compared": differences.compared,
             "different": differences.entries.len(),
             "differences": &differences.entries[..differences.entries.len().min(REPORTED)],
@@ -59,15 +58,15 @@ pub(super) fn built(ready: &Ready, built: &Built) -> Value {
     })
 }
 
-/// The report of a tree that somebody else's runtime built.
-pub(super) fn packed(plan: &Plan, output: &Output) -> Value {
+/// The report of trees that somebody else's runtime built.
+pub(super) fn packed(plan: &Plan, outputs: &[Output]) -> Value {
     json!({
         "version": FORMAT,
         "pgproof": env!("CARGO_PKG_VERSION"),
         "name": plan.name,
         "plan": plan.digest(),
         "sysroot": plan.sysroot,
-        "digests": digest_values(output),
+        "archives": archives(outputs),
     })
 }
 
@@ -84,7 +83,7 @@ fn build(built: &Built) -> Value {
         "elapsedSeconds": built.elapsed.as_secs_f64(),
         "peakMemory": installed.peak_memory,
         "log": installed.log.digest(),
-        "digests": digest_values(&built.output),
+        "archives": archives(&built.outputs),
     })
 }
 
@@ -98,8 +97,13 @@ fn step(step: &StepReport) -> Value {
     })
 }
 
-fn digest_values(output: &Output) -> Value {
+fn archives(outputs: &[Output]) -> Vec<Value> {
+    outputs.iter().map(archive).collect()
+}
+
+fn archive(output: &Output) -> Value {
     json!({
+        "name": output.name(),
         "archive": output.archive().digest(),
         "archiveSize": output.archive().size(),
         "tar": output.tar().digest(),
@@ -116,7 +120,7 @@ pub(super) fn reproduced(ready: &Ready, rebuilt: &Rebuilt) -> String {
          have the same SHA-256\n",
         ready.plan.name
     );
-    text.push_str(&digests(&rebuilt.plain.output));
+    text.push_str(&digests(&rebuilt.plain.outputs));
     text.push_str(&conditions(rebuilt));
     text
 }
@@ -129,27 +133,33 @@ pub(super) fn different(ready: &Ready, differences: &Differences) -> String {
 /// What one build came to.
 pub(super) fn once(ready: &Ready, built: &Built) -> String {
     let mut text = format!("built once: {} in {}\n", ready.plan.name, duration(built.elapsed));
-    text.push_str(&digests(&built.output));
+    text.push_str(&digests(&built.outputs));
     text
 }
 
 /// Where the files are.
-pub(super) fn published(output: &Output, directory: &Path) -> String {
-    format!(
-        "  in        {} ({})\n",
-        directory.join(format!("{}.tar.gz", output.name())).display(),
-        bytes(output.archive().size())
-    )
+pub(super) fn published(outputs: &[Output], directory: &Path) -> String {
+    let place = |output: &Output| {
+        let file = directory.join(format!("{}.tar.gz", output.name()));
+        format!("  in        {} ({})\n", file.display(), bytes(output.archive().size()))
+    };
+    outputs.iter().map(place).collect()
 }
 
-/// The three digests.
-pub(super) fn digests(output: &Output) -> String {
-    format!(
+/// The three digests of the plan's archive, and one of each part.
+pub(super) fn digests(outputs: &[Output]) -> String {
+    let Some((own, parts)) = outputs.split_first() else { return String::new() };
+    let mut text = format!(
         "  archive   {}\n  tar       {}\n  file list {}\n",
-        output.archive().digest(),
-        output.tar().digest(),
-        output.list().digest()
-    )
+        own.archive().digest(),
+        own.tar().digest(),
+        own.list().digest()
+    );
+    for part in parts {
+        let suffix = part.name().as_str().strip_prefix(own.name().as_str()).unwrap_or_default();
+        writeln!(text, "  {suffix:<9} {}", part.archive().digest()).ok();
+    }
+    text
 }
 
 /// Which conditions differed, and which could not.

@@ -12,8 +12,15 @@ use crate::target::{Target, Version};
 /// Where PostgreSQL believes to be installed: its own default. It finds its files relative to its programs.
 const PREFIX: &str = "/usr/local/pgsql";
 
-/// The directory below the build root that has the sources.
-const SOURCES: &str = "postgresql";
+/// Makes relocatable archives of what was installed; runs in the box.
+const ASSEMBLE: &str = include_str!("postgresql/assemble.py");
+
+/// The directories below `/pgproof/out` that become further archives.
+const PARTS: &[&str] = &["client", "debug", "pl"];
+
+/// Where the linker writes that libraries are found: right for what lies in `bin` and in `lib`. On the command line of `make` it
+/// takes the place of what is there for PL/Perl and PL/Python too, and unlike `LDFLAGS` it is not recorded in `pg_config`.
+const RUN_PATH: &str = "rpathdir=$$ORIGIN/../lib";
 
 /// An option of `configure` that only some releases know.
 struct Since {
@@ -87,49 +94,57 @@ pub fn plan(target: Target, source: &Source, toolchain: &Toolchain, manifest: Di
             size: source.size,
             unpack: Some(Unpack {
                 compression: Compression::Bzip2,
-                into: valid(SOURCES),
+                into: valid(&sources(target.version)),
                 strip: 1,
                 tar_digest: Some(source.tar_digest),
             }),
             origins: source.origins.iter().map(Origin::clone).collect(),
         }],
         environment: toolchain.environment.clone(),
-        steps: steps(target.version),
-        output: valid(PREFIX.trim_start_matches('/')),
+        steps: steps(target),
+        output: valid("main"),
+        parts: PARTS.iter().map(|part| (valid(part), valid(part))).collect(),
     })
 }
 
-fn steps(version: Version) -> Vec<Step> {
+/// The directory below the build root that has the sources: debug information names it.
+fn sources(version: Version) -> String {
+    format!("postgresql-{version}")
+}
+
+fn steps(target: Target) -> Vec<Step> {
+    let version = target.version;
     let mut configure = vec!["./configure".to_owned(), format!("--prefix={PREFIX}")];
     configure.extend(OPTIONS.iter().map(ToString::to_string));
     configure
         .extend(LATER_OPTIONS.iter().filter(|since| version.major >= since.major).map(|since| since.option.to_owned()));
     configure.sort_by(|one, other| (one.starts_with("--"), one).cmp(&(other.starts_with("--"), other)));
 
-    let mut steps = vec![step("configure", SOURCES, configure)];
-    let contrib = format!("{SOURCES}/contrib");
-    let destination = "DESTDIR=/pgproof/out";
+    let sources = sources(version);
+    let contrib = format!("{sources}/contrib");
+    let destination = "DESTDIR=/pgproof/out/installed";
+    let mut steps = vec![step("configure", &sources, configure)];
     if version.major >= 15 {
-        steps.push(step("build", SOURCES, ["make", "world-bin"]));
-        steps.push(step("install", SOURCES, ["make", "install-world-bin", destination]));
+        steps.push(step("build", &sources, ["make", "world-bin", RUN_PATH]));
+        steps.push(step("install", &sources, ["make", "install-world-bin", RUN_PATH, destination]));
     } else {
-        steps.push(step("build", SOURCES, ["make", "all"]));
-        steps.push(step("build-contrib", &contrib, ["make", "all"]));
-        steps.push(step("install", SOURCES, ["make", "install", destination]));
-        steps.push(step("install-contrib", &contrib, ["make", "install", destination]));
+        steps.push(step("build", &sources, ["make", "all", RUN_PATH]));
+        steps.push(step("build-contrib", &contrib, ["make", "all", RUN_PATH]));
+        steps.push(step("install", &sources, ["make", "install", RUN_PATH, destination]));
+        steps.push(step("install-contrib", &contrib, ["make", "install", RUN_PATH, destination]));
     }
+    let installed = format!("/pgproof/out/installed{PREFIX}");
     // Makefile.global is installed for extensions, which read neither variable, and both hold the build path.
-    steps.push(step(
-        "forget-build-path",
-        ".",
-        [
-            "sed",
-            "-i",
-            "-E",
-            "s/^(abs_top_(builddir|srcdir)) = .*/\\1 =/",
-            &format!("/pgproof/out{PREFIX}/lib/pgxs/src/Makefile.global"),
-        ],
-    ));
+    let variables = "s/^(abs_top_(builddir|srcdir)) = .*/\\1 =/";
+    let makefile = format!("{installed}/lib/pgxs/src/Makefile.global");
+    steps.push(step("forget-build-path", ".", ["sed", "-i", "-E", variables, &makefile]));
+    // pkg-config knows where it found a file.
+    let mut relocate = vec!["sed".to_owned(), "-i".to_owned(), format!("s|{PREFIX}|${{pcfiledir}}/../..|g")];
+    let libraries = ["libecpg", "libecpg_compat", "libpgtypes", "libpq"];
+    relocate.extend(libraries.map(|library| format!("{installed}/lib/pkgconfig/{library}.pc")));
+    steps.push(step("relocate-pkg-config", ".", relocate));
+    let name = target.archive_stem();
+    steps.push(step("assemble", ".", ["python3", "-I", "-c", ASSEMBLE, &installed, "/pgproof/out", &sources, &name]));
     steps
 }
 

@@ -54,7 +54,7 @@ pub fn diagnose(helper: &Path) -> Result<Diagnosis, SandboxError> {
         Some(Failure::Wall(wall, why)) => Some((wall, why)),
         Some(
             Failure::Input(_, source)
-            | Failure::Output(source)
+            | Failure::Output(_, source)
             | Failure::Kept(source)
             | Failure::Space(source)
             | Failure::Other(source),

@@ -41,7 +41,7 @@ const OOM_FIRST: &str = "1000";
 pub(super) struct Received {
     pub(super) request: Request,
     pub(super) reports: OwnedFd,
-    pub(super) tree: OwnedFd,
+    pub(super) trees: Vec<OwnedFd>,
     pub(super) terminal: Option<OwnedFd>,
     pub(super) kept: Option<OwnedFd>,
     pub(super) rootfs: OwnedFd,
@@ -105,7 +105,7 @@ impl Received {
         let next = || system::receive_fd(socket);
         Ok(Self {
             reports: next()?,
-            tree: next()?,
+            trees: request.archives.iter().map(|_| next()).collect::<io::Result<_>>()?,
             terminal: matches!(request.task, Task::Shell { .. }).then(next).transpose()?,
             kept: request.keep.then(next).transpose()?,
             rootfs: next()?,

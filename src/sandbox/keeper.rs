@@ -286,7 +286,7 @@ fn mismatch(expected: Digest, received: Digest) -> io::Error {
 
 /// Runs the steps and packs the output.
 fn run(received: Received, measured: Vec<(Axis, Outcome)>) -> Result<(), Option<Failure>> {
-    let Received { request, reports, tree, terminal, kept, rootfs, inputs, host } = received;
+    let Received { request, reports, trees, terminal, kept, rootfs, inputs, host } = received;
     drop((rootfs, inputs));
     let specification = specification::inner(&request).map_err(other)?;
     let bundle = Path::new(BUNDLE);
@@ -299,7 +299,7 @@ fn run(received: Received, measured: Vec<(Axis, Outcome)>) -> Result<(), Option<
         }
     }
     let is_build = request.task == Task::Build;
-    let (output, epoch, name) = (request.output.clone(), request.epoch, request.name.clone());
+    let (archives, epoch, name) = (request.archives.clone(), request.epoch, request.name.clone());
     let init = Init::new(request, host, reports, terminal);
     let container = ContainerBuilder::new("box".to_owned(), SyscallType::default())
         .with_executor(init)
@@ -314,9 +314,13 @@ fn run(received: Received, measured: Vec<(Axis, Outcome)>) -> Result<(), Option<
     let pid = container.pid().ok_or(Failure::Other(Told::new("libcontainer does not know its init")))?;
     let exit = wait_for(pid.as_raw()).map_err(other)?;
     let work = Path::new(WORK);
-    let unusable = |error: tree::TreeError| Failure::Output(Told::of(&error));
+    let unusable = |directory: &str| {
+        let directory = directory.to_owned();
+        move |error: tree::TreeError| Failure::Output(directory, Told::of(&error))
+    };
     // A person looks at what a failed build left, too.
-    let keeping = kept.map(|kept| pack(&work.join("build"), ".", &name, epoch, kept));
+    let standard = tree::Limits::STANDARD;
+    let keeping = kept.map(|kept| pack(&work.join("build"), ".", &name, epoch, standard, kept));
     match exit {
         Exit::Status(0) => {}
         // It said why.
@@ -328,20 +332,31 @@ fn run(received: Received, measured: Vec<(Axis, Outcome)>) -> Result<(), Option<
     keeping.transpose().map_err(|error| Failure::Kept(Told::of(&error)))?;
     if is_build {
         Report::Packing.send(&talking).map_err(other)?;
-        pack(&work.join("out"), output.as_str(), &name, epoch, tree).map_err(unusable)?;
+        for (archive, pipe) in archives.iter().zip(trees) {
+            let directory = archive.directory.as_str();
+            pack(&work.join("out"), directory, &archive.name, epoch, tree::Limits::OUTPUT, pipe)
+                .map_err(unusable(directory))?;
+        }
     }
     Report::Done.send(&talking).map_err(other)?;
     Ok(())
 }
 
 /// Writes the directory `path` below `above` as a normalised tar. The build made both, and may have made links.
-fn pack(above: &Path, path: &str, top: &Name, epoch: u32, out: OwnedFd) -> Result<(), tree::TreeError> {
+fn pack(
+    above: &Path,
+    path: &str,
+    top: &Name,
+    epoch: u32,
+    limits: tree::Limits,
+    out: OwnedFd,
+) -> Result<(), tree::TreeError> {
     let mut directory = furnish::open_directory(above).map_err(not_a_directory(path))?;
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     for component in Path::new(path) {
         directory = openat(&directory, component, flags, Mode::empty()).map_err(not_a_directory(path))?;
     }
-    tree::walk(directory, top, epoch, tree::Limits::STANDARD, File::from(out)).map(drop)
+    tree::walk(directory, top, epoch, limits, File::from(out)).map(drop)
 }
 
 fn not_a_directory<E: Into<io::Error>>(path: &str) -> impl Fn(E) -> tree::TreeError {

@@ -1,7 +1,7 @@
 //! What pgproof and the processes of the box say to each other.
 //!
 //! pgproof sends one [`Request`] as a length and JSON over a socket, then one file descriptor after the other: the pipe
-//! for reports, the pipe for the installed tree, the socket for the terminal if the task is a shell, the pipe for the build
+//! for reports, a pipe for each installed tree, the socket for the terminal if the task is a shell, the pipe for the build
 //! root if it is to be kept, the root file system's blob and those of the inputs. It hears [`Report`]s, one JSON text a
 //! line. Only these processes ever hold these descriptors; the steps of the plan never do.
 
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{Exit, Limits, Medium, Outcome, StepReport, Told, Wall};
 use crate::digest::Digest;
 use crate::lockfile::Name;
-use crate::plan::{RelativePath, Step, Unpack};
+use crate::plan::{Archive, Step, Unpack};
 use crate::store::Blob;
 use crate::variation::{Axis, Variation};
 
@@ -47,7 +47,8 @@ pub(super) struct Request {
     pub(super) environment: BTreeMap<String, String>,
     pub(super) steps: Vec<Step>,
     pub(super) epoch: u32,
-    pub(super) output: RelativePath,
+    /// What is packed, in order: each has its pipe.
+    pub(super) archives: Vec<Archive>,
     pub(super) rootfs: Pin,
     pub(super) inputs: Vec<Supply>,
     pub(super) limits: Limits,
@@ -114,8 +115,8 @@ pub(super) enum Failure {
     Input(String, Told),
     /// A step failed; the build's file system is full.
     Step { index: usize, exit: Exit, full: bool },
-    /// The output cannot be packed.
-    Output(Told),
+    /// A directory below `/pgproof/out` cannot be packed.
+    Output(String, Told),
     /// The build root cannot be kept.
     Kept(Told),
     /// There is no space left for what is unpacked.

@@ -214,11 +214,12 @@ pub(super) fn environment(
     plan: &BTreeMap<String, String>,
     epoch: u32,
 ) -> BTreeMap<String, String> {
-    let Variation { user_name, home, jobs, .. } = variation;
+    let Variation { user_name, home, build_root, jobs, .. } = variation;
     let own = [
         ("HOME", home.clone()),
         ("LOGNAME", user_name.clone()),
         ("MAKEFLAGS", format!("-j{jobs}")),
+        ("PGPROOF_BUILD_ROOT", build_root.clone()),
         ("SOURCE_DATE_EPOCH", epoch.to_string()),
         ("TMPDIR", "/tmp".to_owned()),
         ("USER", user_name.clone()),

@@ -84,7 +84,7 @@ struct Heard<'store> {
     log: Incoming<'store>,
     logged: u64,
     tail: Tail,
-    tree: Incoming<'store>,
+    trees: Vec<Incoming<'store>>,
     reports: Vec<u8>,
     walls: Vec<Wall>,
     axes: BTreeMap<Axis, Outcome>,
@@ -95,12 +95,14 @@ struct Heard<'store> {
 }
 
 impl<'store> Heard<'store> {
-    fn new(store: &'store Store) -> Result<Self, SandboxError> {
+    /// To hear of so many `trees`.
+    fn new(store: &'store Store, trees: usize) -> Result<Self, SandboxError> {
+        let trees = (0..trees).map(|_| store.incoming()).collect::<Result<_, _>>()?;
         Ok(Self {
             log: store.incoming()?,
             logged: 0,
             tail: Tail::default(),
-            tree: store.incoming()?,
+            trees,
             reports: Vec::new(),
             walls: Vec::new(),
             axes: BTreeMap::new(),
@@ -138,7 +140,7 @@ pub(super) struct Running {
     cgroups: Cgroups,
     place: Place,
     pub(super) reports: File,
-    tree: File,
+    trees: Vec<File>,
     pub(super) log: File,
     kept: Option<File>,
 }
@@ -154,16 +156,17 @@ impl Running {
         let place = Place::find(job, store)?;
         let request = request(job, &place, task)?;
         let (reports, reporting) = pipe()?;
-        let (tree, packing) = pipe()?;
+        let (trees, packing): (Vec<_>, Vec<_>) =
+            request.archives.iter().map(|_| pipe()).collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
         let (log, logging) = pipe()?;
         let (kept, keeping) =
             if request.keep { pipe().map(|(from, to)| (Some(from), Some(to)))? } else { (None, None) };
         let helper = Helper::start(&job.helper, logging)?;
-        let pipes = [Some(reporting), Some(packing), terminal, keeping];
+        let pipes = std::iter::once(reporting).chain(packing).chain(terminal).chain(keeping);
         let blobs = std::iter::once(job.rootfs).chain(job.inputs.iter().map(|(_, blob)| *blob));
         let files = blobs.map(|blob| Ok(store.file(blob)?.into()));
-        let cgroups = helper.send(&request, pipes.into_iter().flatten().map(Ok).chain(files))?;
-        Ok(Self { helper, cgroups, place, reports, tree, log, kept })
+        let cgroups = helper.send(&request, pipes.map(Ok).chain(files))?;
+        Ok(Self { helper, cgroups, place, reports, trees, log, kept })
     }
 
     /// Ends the box, if it has not ended, and removes what it had on the host.
@@ -179,7 +182,7 @@ pub(super) fn run(
     cancel: &Cancel,
 ) -> Result<Installed, SandboxError> {
     let started = Instant::now();
-    let mut heard = Heard::new(store)?;
+    let mut heard = Heard::new(store, job.plan.archives().len())?;
     let mut running = Running::start(job, store, Task::Build, None)?;
     let kept = running.kept.take().zip(job.keep.as_deref());
     let medium = running.place.medium;
@@ -187,15 +190,15 @@ pub(super) fn run(
         let keeping = kept.map(|(pipe, directory)| scope.spawn(move || keep(pipe, directory)));
         let Place { scratch, free_at_start, .. } = &running.place;
         let listening = Listening { job, started, medium, scratch: scratch.as_ref(), free_at_start: *free_at_start };
-        let pipes = [&running.reports, &running.tree, &running.log];
-        let stop = listening.listen(pipes, &mut heard, events, cancel);
+        let pipes: Vec<&File> = [&running.reports, &running.log].into_iter().chain(&running.trees).collect();
+        let stop = listening.listen(&pipes, &mut heard, events, cancel);
         let (peak_memory, cgroups) = (running.cgroups.peak_memory(), running.cgroups.outcomes.clone());
         running.end()?;
         let keeping = keeping.map_or(Ok(Ok(())), std::thread::ScopedJoinHandle::join);
         let keeping = keeping.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         Ok::<_, SandboxError>((stop, keeping, peak_memory, cgroups))
     })?;
-    let Heard { log, tree, tail, walls, axes, steps, prepared, failure, done, .. } = heard;
+    let Heard { log, trees, tail, walls, axes, steps, prepared, failure, done, .. } = heard;
     let log = log.commit()?;
     match stop {
         Ok(()) => {}
@@ -221,8 +224,8 @@ pub(super) fn run(
     if !done {
         return Err(silent(tail));
     }
-    let tree = tree.commit()?;
-    Ok(Installed { tree, log, walls, cgroups, axes, steps, medium, prepared, peak_memory })
+    let trees = trees.into_iter().map(Incoming::commit).collect::<Result<_, _>>()?;
+    Ok(Installed { trees, log, walls, cgroups, axes, steps, medium, prepared, peak_memory })
 }
 
 /// What came of raising every wall around nothing.
@@ -243,7 +246,7 @@ pub(super) fn probe(helper: &Path, limits: Limits) -> Result<Probed, SandboxErro
         environment: BTreeMap::new(),
         steps: Vec::new(),
         epoch: 0,
-        output: ".".parse().map_err(|error| io("name a probe")(io::Error::other(error)))?,
+        archives: Vec::new(),
         rootfs: Pin { digest: Digest::of(b""), size: 0 },
         inputs: Vec::new(),
         limits,
@@ -255,7 +258,7 @@ pub(super) fn probe(helper: &Path, limits: Limits) -> Result<Probed, SandboxErro
     let (reports, reporting) = pipe()?;
     let (mut log, logging) = pipe()?;
     let helper = Helper::start(helper, logging)?;
-    let cgroups = helper.send(&request, [reporting, nothing()?.into(), nothing()?.into()].into_iter().map(Ok))?;
+    let cgroups = helper.send(&request, [reporting, nothing()?.into()].into_iter().map(Ok))?;
     let mut failure = None;
     let mut done = false;
     for line in io::BufReader::new(reports).lines() {
@@ -336,8 +339,8 @@ pub(super) fn explain(failure: Failure, job: &Job<'_>, log: Blob, tail: Vec<Stri
             },
             None => SandboxError::Helper { source: Told::new(format!("step {index} failed, which the plan has not")) },
         },
-        Failure::Output(source) => {
-            SandboxError::Output { path: format!("/pgproof/out/{}", job.plan.output), log, source }
+        Failure::Output(directory, source) => {
+            SandboxError::Output { path: format!("/pgproof/out/{directory}"), log, source }
         }
         Failure::Kept(source) => match &job.keep {
             Some(path) => SandboxError::Keep { path: path.clone(), source },
@@ -475,7 +478,7 @@ fn request(job: &Job<'_>, place: &Place, task: Task) -> Result<Request, SandboxE
         environment: job.plan.environment.clone(),
         steps: job.plan.steps.clone(),
         epoch: job.plan.source_date_epoch,
-        output: job.plan.output.clone(),
+        archives: job.plan.archives(),
         rootfs: Pin::of(&job.rootfs),
         inputs,
         limits: job.limits,
@@ -585,15 +588,15 @@ struct Listening<'a> {
 }
 
 impl Listening<'_> {
-    /// Reads the three pipes until all are closed, which is when nothing of the box is left.
+    /// Reads the pipes (reports, log, trees) until all are closed, which is when nothing of the box is left.
     fn listen(
         &self,
-        pipes: [&File; 3],
+        pipes: &[&File],
         heard: &mut Heard<'_>,
         events: &mut dyn FnMut(Event),
         cancel: &Cancel,
     ) -> Result<(), Stop> {
-        let mut open = [true; 3];
+        let mut open = vec![true; pipes.len()];
         let mut buffer = vec![0; 256 << 10];
         // Preparing and the steps may take that long each.
         let mut preparing = true;
@@ -601,7 +604,7 @@ impl Listening<'_> {
         while open.contains(&true) {
             let ready = {
                 let mut fds: Vec<PollFd<'_>> = std::iter::once(cancel.as_fd())
-                    .chain(pipes.iter().zip(open).filter(|(_, open)| *open).map(|(pipe, _)| pipe.as_fd()))
+                    .chain(pipes.iter().zip(&open).filter(|(_, open)| **open).map(|(pipe, _)| pipe.as_fd()))
                     .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
                     .collect();
                 match poll(&mut fds, self.patience(deadline)) {
@@ -620,7 +623,7 @@ impl Listening<'_> {
             }
             self.check_disk(heard)?;
             let mut readiness = ready[1..].iter();
-            for index in 0..3 {
+            for index in 0..pipes.len() {
                 if !open[index] || readiness.next() != Some(&true) {
                     continue;
                 }
@@ -683,8 +686,7 @@ impl Listening<'_> {
                 heard.reports.extend_from_slice(bytes);
                 self.reports(heard, events)
             }
-            1 => heard.tree.write_all(bytes).map_err(store),
-            _ => {
+            1 => {
                 let left = usize::try_from(self.job.limits.log - heard.logged).unwrap_or(usize::MAX);
                 let kept = &bytes[..bytes.len().min(left)];
                 heard.log.write_all(kept).map_err(store)?;
@@ -693,6 +695,7 @@ impl Listening<'_> {
                 events(Event::Output(kept.to_vec()));
                 if kept.len() < bytes.len() { Err(Stop::Endless) } else { Ok(()) }
             }
+            tree => heard.trees[tree - 2].write_all(bytes).map_err(store),
         }
     }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use super::package::{Contents, Entry, Node};
-use super::path::Place;
+use super::path::{NameError, Place};
 use crate::tree;
 
 const FILE_MODE: u32 = 0o644;
@@ -68,6 +68,14 @@ pub enum MergeError {
         /// Who brings the entry.
         second: String,
     },
+    /// A package's name makes no file name.
+    #[error("{path:?} {problem}")]
+    Name {
+        /// The file that would have it.
+        path: String,
+        /// Which rule it breaks.
+        problem: NameError,
+    },
     /// The layer cannot be written.
     #[error("the layer cannot be written to the store")]
     Write(#[from] io::Error),
@@ -128,6 +136,15 @@ impl<W: Write> Merge<W> {
         }
         let mode = if executable { EXECUTABLE_MODE } else { FILE_MODE };
         Ok(self.writer.append(place.as_str().as_bytes(), &tree::Kind::File { size }, mode, content)?)
+    }
+
+    /// What each owner brought first, in the order in which they were started: absolute paths, sorted.
+    pub(super) fn paths(&self) -> Vec<Vec<String>> {
+        let mut paths = vec![Vec::new(); self.owners.len()];
+        for (path, known) in &self.known {
+            paths[known.owner].push(format!("/{path}"));
+        }
+        paths
     }
 
     /// Writes the end of the layer.

@@ -267,7 +267,7 @@ fn what_is_published_checks_with_sha256sum() {
     let around = tempfile::tempdir().unwrap();
     let dist = around.path().join("a/dist");
     let plan = Companion { name: &name("pg-1.0.0.plan.json"), bytes: b"{}" };
-    let published = output::publish(&output, &[plan], &dist, &store).unwrap();
+    let published = output::publish(std::slice::from_ref(&output), &[plan], &dist, &store).unwrap();
     let expected = ["SHA256SUMS", "pg-1.0.0.files", "pg-1.0.0.plan.json", "pg-1.0.0.tar.gz", "pg-1.0.0.tar.gz.sha256"];
     assert_eq!(files(&dist), expected);
     assert_eq!(fs::read(dist.join("pg-1.0.0.tar.gz")).unwrap(), read(output.archive(), &store));
@@ -292,13 +292,13 @@ fn publishing_again_keeps_what_others_published() {
     let (_directory, store) = store();
     let first = collect(&sample(), &store).unwrap();
     let dist = tempfile::tempdir().unwrap();
-    output::publish(&first, &[], dist.path(), &store).unwrap();
+    output::publish(std::slice::from_ref(&first), &[], dist.path(), &store).unwrap();
     // As a killed pgproof leaves it.
     fs::write(dist.path().join(".pg-1.0.0.tar.gz.partial"), "half").unwrap();
     let blob = store.admit(&tar(&[("pg-2.0.0", Planted::Directory)])).unwrap();
     let second = output::collect(blob, &name("pg-2.0.0"), EPOCH, &store).unwrap();
-    output::publish(&second, &[], dist.path(), &store).unwrap();
-    output::publish(&first, &[], dist.path(), &store).unwrap();
+    output::publish(std::slice::from_ref(&second), &[], dist.path(), &store).unwrap();
+    output::publish(std::slice::from_ref(&first), &[], dist.path(), &store).unwrap();
     let expected = [
         "SHA256SUMS",
         "pg-1.0.0.files",
@@ -316,7 +316,7 @@ fn publishing_again_keeps_what_others_published() {
     for name in ["pg-2.0.0.files", "pg-2.0.0.tar.gz", "pg-2.0.0.tar.gz.sha256"] {
         fs::remove_file(dist.path().join(name)).unwrap();
     }
-    output::publish(&first, &[], dist.path(), &store).unwrap();
+    output::publish(std::slice::from_ref(&first), &[], dist.path(), &store).unwrap();
     assert_eq!(fs::read_to_string(dist.path().join("SHA256SUMS")).unwrap().lines().count(), 3);
 }
 
@@ -333,7 +333,7 @@ fn several_publish_into_one_directory_at_once() {
         .collect();
     std::thread::scope(|scope| {
         for output in &outputs {
-            scope.spawn(|| output::publish(output, &[], dist.path(), &store).unwrap());
+            scope.spawn(|| output::publish(std::slice::from_ref(output), &[], dist.path(), &store).unwrap());
         }
     });
     let sums = fs::read_to_string(dist.path().join("SHA256SUMS")).unwrap();
@@ -347,7 +347,7 @@ fn a_foreign_list_of_sums_is_not_overwritten() {
     let dist = tempfile::tempdir().unwrap();
     for foreign in ["my notes\n", &format!("{}  ../escape\n", "0".repeat(64))] {
         fs::write(dist.path().join("SHA256SUMS"), foreign).unwrap();
-        let error = output::publish(&output, &[], dist.path(), &store).unwrap_err().to_string();
+        let error = output::publish(std::slice::from_ref(&output), &[], dist.path(), &store).unwrap_err().to_string();
         assert!(error.contains("SHA256SUMS, line 1, is not"), "{error}");
         assert_eq!(fs::read_to_string(dist.path().join("SHA256SUMS")).unwrap(), foreign);
     }
@@ -360,12 +360,12 @@ fn a_place_that_cannot_be_written_is_named() {
     let around = tempfile::tempdir().unwrap();
     let file = around.path().join("file");
     fs::write(&file, "").unwrap();
-    let error = output::publish(&output, &[], &file.join("dist"), &store).unwrap_err();
+    let error = output::publish(std::slice::from_ref(&output), &[], &file.join("dist"), &store).unwrap_err();
     assert_eq!(error.to_string(), format!("{} cannot be created", file.join("dist").display()));
 
     let dist = around.path().join("dist");
     fs::create_dir_all(dist.join("pg-1.0.0.files/in the way")).unwrap();
-    let error = output::publish(&output, &[], &dist, &store).unwrap_err();
+    let error = output::publish(std::slice::from_ref(&output), &[], &dist, &store).unwrap_err();
     assert_eq!(error.to_string(), format!("{} cannot be written", dist.join("pg-1.0.0.files").display()));
     assert!(!files(&dist).iter().any(|name| name.ends_with(".partial")), "half a file is left");
 }

@@ -345,7 +345,7 @@ fn another_runtime_builds_the_same_from_a_bundle() {
         .unwrap();
     assert!(runc.status.success(), "{runc:?}");
     let packed = scene.run(&["pack", "--plan", "plan.json", "--tree", "bundle/out", "--json"]).fine().json();
-    assert_eq!(packed["digests"]["archive"], HELLO);
+    assert_eq!(packed["archives"][0]["archive"], HELLO);
     assert!(scene.path("dist/hello-1.0.tar.gz").exists());
     assert_eq!(scene.run(&["pack", "--plan", "plan.json", "--tree", "no-such-tree"]).code, Some(6));
 }

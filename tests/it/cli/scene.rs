@@ -186,7 +186,7 @@ impl Scene {
 
     /// The digest of the archive that was published last.
     pub(super) fn published(&self) -> String {
-        self.report()["builds"][0]["digests"]["archive"].as_str().unwrap().to_owned()
+        self.report()["builds"][0]["archives"][0]["archive"].as_str().unwrap().to_owned()
     }
 
     pub(super) fn report(&self) -> Value {
