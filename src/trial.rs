@@ -25,16 +25,19 @@ use crate::Error;
 use crate::digest::Digest;
 use crate::lockfile::Name;
 use crate::plan::{FORMAT, Input, Plan, Step, Sysroot};
-use crate::rebuild::Workshop;
+use crate::rebuild::{Ready, Workshop};
 use crate::sandbox::{self, Job, SandboxError, Wall};
-use crate::store::{Blob, Store};
+use crate::store::{Blob, Incoming, Store};
 use crate::target::Triple;
 use crate::tree::{self, Kind, Member, Reader, TreeError, Writer};
 use crate::variation::Variation;
 
 mod archive;
 mod certificates;
+mod regress;
 mod transcript;
+
+pub use regress::{Regress, Suite, regress};
 
 use archive::{Archive, Program};
 use certificates::Certificates;
@@ -201,7 +204,7 @@ pub fn smoke(workshop: &Workshop<'_>, request: &Request) -> Result<Report, Error
     let host = Triple::host()?;
     let here = Place::random(&archive);
     let mut report = Report {
-        archive: archive.digest,
+        archive: archive.part.digest,
         version: None,
         path: here.path.clone(),
         checks: vec![platform(&archive, host), names(&archive)],
@@ -218,42 +221,56 @@ pub fn smoke(workshop: &Workshop<'_>, request: &Request) -> Result<Report, Error
         return Ok(report);
     }
 
-    let mut inputs = Inputs { store: workshop.store, list: Vec::new(), passing: Vec::new() };
+    let mut inputs = Inputs::new(workshop.store);
     let token = format!("pgproof-{:032x}", fastrand::u128(..));
     let plan = plan(workshop, &archive, older.as_ref().map(|older| (older, &here)), &here, &token, &mut inputs)?;
     report.plan = Some(plan.digest());
     report.sysroot = Some(plan.sysroot.manifest);
     let ready = workshop.prepare(plan)?;
-    let laid = [Some((&archive, here.directory.as_str())), older.as_ref().map(|older| (older, here.older.as_str()))];
-    let layer = layer(ready.rootfs.layer(), laid.into_iter().flatten(), workshop.store)?;
+    let layer = layer(ready.rootfs.layer(), workshop.store, &mut |writer| {
+        archive.lay(&here.directory, writer)?;
+        older.as_ref().map_or(Ok(()), |older| older.lay(&here.older, writer))
+    })?;
     inputs.passing.push(layer);
-    let variation = Variation::plain(workshop.cpus);
-    let job = Job { rootfs: layer, ..workshop.job(&ready, &variation) };
-    let label = variation.label;
-    let ran = sandbox::run(&job, workshop.store, &mut |event| workshop.observer.event(label, event), workshop.cancel);
+    let ran = run(workshop, &ready, layer, &Variation::plain(workshop.cpus))?;
     drop(inputs);
-    let log = match ran {
-        Ok(installed) => {
-            report.walls = installed.walls;
-            installed.log
-        }
-        // An archive that hangs or kills its surroundings has not passed; what it did until then is known.
-        Err(
-            source @ (SandboxError::StepFailed { .. } | SandboxError::Timeout { .. } | SandboxError::Endless { .. }),
-        ) => {
-            let Some(log) = source.log() else { return Err(Error::Build { label, source }) };
-            report.ended = Some(source.to_string().lines().next().unwrap_or_default().to_owned());
-            log
-        }
-        Err(source) => return Err(Error::Build { label, source }),
-    };
-    let reader = BufReader::new(workshop.store.read(log)?);
+    report.ended = ran.ended;
+    report.walls = ran.walls;
+    report.log = Some(ran.log.digest());
+    let reader = BufReader::new(workshop.store.read(ran.log)?);
     let transcript = Transcript::read(reader, &token, &wanted).map_err(|source| TrialError::Log { source })?;
-    report.log = Some(log.digest());
     report.checks.extend(transcript.checks);
     report.version = transcript.version;
     report.elapsed = started.elapsed();
     Ok(report)
+}
+
+/// How a run went.
+struct Ran {
+    log: Blob,
+    walls: Vec<Wall>,
+    ended: Option<String>,
+}
+
+/// Runs a plan over another root file system than its own.
+fn run(workshop: &Workshop<'_>, ready: &Ready, layer: Blob, variation: &Variation) -> Result<Ran, Error> {
+    let job = Job { rootfs: layer, ..workshop.job(ready, variation) };
+    let label = variation.label;
+    let ran = sandbox::run(&job, workshop.store, &mut |event| workshop.observer.event(label, event), workshop.cancel);
+    match ran {
+        Ok(installed) => Ok(Ran { log: installed.log, walls: installed.walls, ended: None }),
+        // An archive that hangs or kills its surroundings has not passed; what it did until then is known.
+        Err(
+            source @ (SandboxError::StepFailed { .. } | SandboxError::Timeout { .. } | SandboxError::Endless { .. }),
+        ) => match source.log() {
+            Some(log) => {
+                let ended = source.to_string().lines().next().unwrap_or_default().to_owned();
+                Ok(Ran { log, walls: Vec::new(), ended: Some(ended) })
+            }
+            None => Err(Error::Build { label, source }),
+        },
+        Err(source) => Err(Error::Build { label, source }),
+    }
 }
 
 /// Where the archives lie in the box.
@@ -285,7 +302,17 @@ struct Inputs<'a> {
     passing: Vec<Blob>,
 }
 
-impl Inputs<'_> {
+impl<'a> Inputs<'a> {
+    fn new(store: &'a Store) -> Self {
+        Self { store, list: Vec::new(), passing: Vec::new() }
+    }
+
+    fn sorted(&self) -> Vec<Input> {
+        let mut sorted = self.list.clone();
+        sorted.sort_by(|one, other| one.name.cmp(&other.name));
+        sorted
+    }
+
     fn add(&mut self, name: &str, content: &str) -> Result<Blob, Error> {
         let blob = self.store.admit(content.as_bytes())?;
         let name = name.parse()?;
@@ -331,8 +358,6 @@ fn plan(
     if let Some(version) = stated_version(&archive.top) {
         inputs.add("version", &format!("{version}\n"))?;
     }
-    let mut sorted = inputs.list.clone();
-    sorted.sort_by(|one, other| one.name.cmp(&other.name));
     let older = older.map(|(older, here)| absolute(&here.older, older)).unwrap_or_default();
     let words = ["sh", "/pgproof/inputs/smoke.sh", here.path.as_str(), older.as_str()];
     Ok(Plan {
@@ -340,10 +365,11 @@ fn plan(
         name: "postgresql-test".parse()?,
         source_date_epoch: EPOCH,
         sysroot: Sysroot { name, manifest },
-        inputs: sorted,
+        inputs: inputs.sorted(),
         environment: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
         steps: vec![Step { name: "smoke".parse()?, argv: words.map(str::to_owned).into(), directory: ".".parse()? }],
         output: ".".parse()?,
+        parts: BTreeMap::new(),
     })
 }
 
@@ -398,8 +424,15 @@ fn names(archive: &Archive) -> Check {
     check
 }
 
-/// The root file system with archives laid over it.
-fn layer<'a>(base: Blob, archives: impl Iterator<Item = (&'a Archive, &'a str)>, store: &Store) -> Result<Blob, Error> {
+/// Where a layer is written to.
+type Layer<'store> = Writer<Incoming<'store>>;
+
+/// The root file system with what `lay` adds below `opt`.
+fn layer<'store>(
+    base: Blob,
+    store: &'store Store,
+    lay: &mut dyn FnMut(&mut Layer<'store>) -> Result<(), TrialError>,
+) -> Result<Blob, Error> {
     let malformed = |source| TrialError::Layer { source };
     let failed = |source: io::Error| TrialError::Layer { source: TreeError::Write { source } };
     let mut writer = Writer::new(store.incoming()?, EPOCH);
@@ -427,10 +460,7 @@ fn layer<'a>(base: Blob, archives: impl Iterator<Item = (&'a Archive, &'a str)>,
         }
     }
     writer.append(b"opt", &Kind::Directory, 0o755, io::empty()).map_err(failed)?;
-    for (archive, directory) in archives {
-        writer.append(directory.as_bytes(), &Kind::Directory, 0o755, io::empty()).map_err(failed)?;
-        archive.lay(directory, &mut writer)?;
-    }
+    lay(&mut writer)?;
     let mut incoming = writer.finish().map_err(failed)?;
     incoming.flush().map_err(failed)?;
     Ok(incoming.commit()?)

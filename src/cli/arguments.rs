@@ -238,6 +238,14 @@ pub(crate) struct Test {
     #[arg(long, value_name = "ARCHIVE", value_hint = ValueHint::FilePath)]
     pub(crate) upgrade_from: Option<PathBuf>,
 
+    /// Run PostgreSQL's own tests, make installcheck-world, too, from the locked sources of the archive's version
+    #[arg(long)]
+    pub(crate) regress: bool,
+
+    /// The archive with PL/Perl, PL/Python and PL/Tcl: run their tests too
+    #[arg(long, value_name = "ARCHIVE", requires = "regress", value_hint = ValueHint::FilePath)]
+    pub(crate) with: Option<PathBuf>,
+
     #[command(flatten)]
     pub(crate) limits: Limits,
 }

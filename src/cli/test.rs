@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use pgproof::store::{self, Record, Store};
-use pgproof::trial::{self, Counts, Report, Request};
+use jiff::Timestamp;
+use pgproof::digest::Digest;
+use pgproof::store::{Outcome, Record, Store};
+use pgproof::trial::{self, Counts, Regress, Report, Request, Suite};
 use serde_json::json;
 
 use super::arguments::Test;
@@ -21,30 +23,49 @@ pub(super) fn test(session: &Session, request: &Test) -> Result<Answer, Failure>
     let bench = Bench::new(session)?;
     let workshop = bench.workshop(session, &request.limits);
     cancel_on_signals(workshop.cancel).map_err(Failure::Signals)?;
-    let started = now();
     let asked = Request { archive: request.archive.clone(), older: request.upgrade_from.clone() };
+    let mut started = now();
     let report = trial::smoke(&workshop, &asked)?;
-    let log = record(&bench.store, started, &report)?;
-    let json = json!({ "passed": report.passed(), "counts": report.counts(), "run": log, "report": report });
     let mut text = told(&report);
-    if let Some(log) = log.filter(|_| !report.passed()) {
+    let mut passed = report.passed();
+    let log = match (report.plan, report.log) {
+        (Some(plan), Some(log)) => Some(record(&bench.store, "postgresql-test", started, plan, log, passed)?),
+        _ => None,
+    };
+    if let Some(log) = log.as_ref().filter(|_| !passed) {
         write!(text, "\nall that it printed: pgproof log {log}").ok();
     }
-    Ok(Answer::new(text, json).with_code(if report.passed() { 0 } else { DIFFERENT }))
+    let mut json = json!({ "counts": report.counts(), "run": log, "report": report });
+    // Without a server that says what it is there are no tests of that version.
+    let version = report.version.as_deref().and_then(|version| version.split(' ').next()?.parse().ok());
+    if let Some(version) = version.filter(|_| request.regress) {
+        started = now();
+        let regress = trial::regress(&workshop, &request.archive, request.with.as_deref(), version)?;
+        passed = passed && regress.passed();
+        let log =
+            record(&bench.store, "postgresql-regress", started, regress.plan, regress.log, regress.passed())?;
+        write!(text, "\n{}\nall that they printed: pgproof log {log}", tests(&regress)).ok();
+        json["regress"] = json!({ "run": log, "report": regress });
+    } else if request.regress {
+        text.push_str("\nPostgreSQL's own tests were not run: the archive does not tell its version");
+    }
+    json["passed"] = json!(passed);
+    Ok(Answer::new(text, json).with_code(if passed { 0 } else { DIFFERENT }))
 }
 
-/// Keeps what the test printed.
-fn record(store: &Store, started: jiff::Timestamp, report: &Report) -> Result<Option<String>, Failure> {
-    let (Some(plan), Some(log)) = (report.plan, report.log) else { return Ok(None) };
-    let Counts { failed, not_run, .. } = report.counts();
-    let outcome = if report.passed() {
-        store::Outcome::Built
-    } else {
-        store::Outcome::Failed { why: format!("{failed} checks failed, {not_run} were not run") }
-    };
+/// Keeps what a test printed, and gives the name of its record.
+fn record(
+    store: &Store,
+    name: &str,
+    started: Timestamp,
+    plan: Digest,
+    log: Digest,
+    passed: bool,
+) -> Result<String, Failure> {
+    let outcome = if passed { Outcome::Built } else { Outcome::Failed { why: "not all passed".to_owned() } };
     let record = Record {
         started,
-        name: "postgresql-test".parse()?,
+        name: name.parse()?,
         plan,
         variation: "test".parse()?,
         outcome,
@@ -52,7 +73,35 @@ fn record(store: &Store, started: jiff::Timestamp, report: &Report) -> Result<Op
         outputs: BTreeMap::new(),
     };
     store.record_run(&record)?;
-    Ok(Some(record.id()))
+    Ok(record.id())
+}
+
+/// PostgreSQL's own tests: what failed, then how many there were of each suite.
+fn tests(regress: &Regress) -> String {
+    let mut text = String::new();
+    for suite in &regress.suites {
+        let Suite { name, passed, skipped, failed } = suite;
+        for test in failed {
+            writeln!(text, "failed   {}: {}", printable(name), printable(test)).ok();
+        }
+        let failed = failed.len();
+        writeln!(text, "         {}: {passed} passed, {failed} failed, {skipped} skipped", printable(name)).ok();
+    }
+    if let Some(ended) = &regress.ended {
+        writeln!(text, "the tests did not come to their end: {}", printable(ended)).ok();
+    }
+    let (passed, failed, skipped) = regress.counts();
+    write!(
+        text,
+        "{}: installcheck-world of PostgreSQL {}: {passed} tests passed, {failed} failed, {skipped} skipped in {} suites{} ({})",
+        if regress.passed() { "passed" } else { "failed" },
+        regress.version,
+        regress.suites.len(),
+        if regress.languages { "" } else { ", PL/Perl, PL/Python and PL/Tcl left out" },
+        duration(regress.elapsed)
+    )
+    .ok();
+    text
 }
 
 fn told(report: &Report) -> String {

@@ -28,13 +28,21 @@ const SET_ID: u32 = 0o6000;
 /// A PostgreSQL archive.
 #[derive(Debug, Clone)]
 pub(super) struct Archive {
-    path: PathBuf,
-    pub(super) digest: Digest,
-    compression: Compression,
+    pub(super) part: Part,
     /// The directory in it that has `bin/postgres`, without a trailing `/`; empty if that is the archive's own root.
     pub(super) top: String,
     pub(super) postgres: Program,
     pub(super) holdings: Holdings,
+    /// All directories in it.
+    directories: BTreeSet<EntryPath>,
+}
+
+/// A tar archive that was read once, and is written into a root file system later.
+#[derive(Debug, Clone)]
+pub(super) struct Part {
+    path: PathBuf,
+    pub(super) digest: Digest,
+    compression: Compression,
 }
 
 /// What the archive has to be tested.
@@ -65,14 +73,16 @@ impl Archive {
     /// Reads all of the archive at `path`.
     pub(super) fn read(path: &Path) -> Result<Self, TrialError> {
         let mut collected = Vec::new();
+        let mut directories = BTreeSet::new();
         let mut postgres = Vec::new();
-        let compression = recognise(path)?;
-        let digest = visit(path, compression, &mut |entry, piece| {
+        let part = Part::examine(path, &mut |entry, piece| {
             let bytes = entry.path.as_bytes();
             match piece {
                 None => {
                     let text = String::from_utf8_lossy(bytes).into_owned();
-                    if entry.member != Member::Directory {
+                    if entry.member == Member::Directory {
+                        directories.insert(entry.path.clone());
+                    } else {
                         collected.push(text);
                     }
                 }
@@ -97,11 +107,54 @@ impl Archive {
                 return Err(TrialError::TooMany { path: path.to_owned(), what, limit: NAMES_LIMIT });
             }
         }
-        Ok(Self { path: path.to_owned(), digest, compression, top, postgres: Program::of(&postgres), holdings })
+        Ok(Self { part, top, postgres: Program::of(&postgres), holdings, directories })
     }
 
     /// Writes all of the archive below `directory`, as it is.
     pub(super) fn lay<W: Write>(&self, directory: &str, writer: &mut Writer<W>) -> Result<(), TrialError> {
+        let made = writer.append(directory.as_bytes(), &Kind::Directory, 0o755, io::empty());
+        made.map_err(|source| TrialError::Layer { source: TreeError::Write { source } })?;
+        self.part.write(directory, writer, &|path| Some(path.clone()))
+    }
+
+    /// Writes what belongs to this archive, and lies below `directory` already, into it: the content of `part`'s one top-level
+    /// directory.
+    pub(super) fn lay_part<W: Write>(
+        &self,
+        part: &Part,
+        directory: &str,
+        writer: &mut Writer<W>,
+    ) -> Result<(), TrialError> {
+        part.write(directory, writer, &|path| {
+            let mut moved = self.top.clone().into_bytes();
+            for component in path.components().skip(1) {
+                moved.push(b'/');
+                moved.extend_from_slice(component);
+            }
+            EntryPath::parse(&moved).ok().filter(|moved| !self.directories.contains(moved))
+        })
+    }
+}
+
+impl Part {
+    /// Reads all of the archive at `path`, whatever it holds.
+    pub(super) fn read(path: &Path) -> Result<Self, TrialError> {
+        Self::examine(path, &mut |_entry, _piece| Ok(()))
+    }
+
+    fn examine(path: &Path, visitor: &mut Visitor<'_>) -> Result<Self, TrialError> {
+        let compression = recognise(path)?;
+        let digest = visit(path, compression, visitor)?;
+        Ok(Self { path: path.to_owned(), digest, compression })
+    }
+
+    /// Writes the archive below `directory`, each entry where `place` says, if it says anything.
+    fn write<W: Write>(
+        &self,
+        directory: &str,
+        writer: &mut Writer<W>,
+        place: &dyn Fn(&EntryPath) -> Option<EntryPath>,
+    ) -> Result<(), TrialError> {
         let failed = |source: io::Error| TreeError::Write { source };
         let mut open: Option<u64> = None;
         let digest = visit(&self.path, self.compression, &mut |entry, piece| {
@@ -111,9 +164,10 @@ impl Archive {
             if let Some(size) = open.take() {
                 writer.pad(size).map_err(failed)?;
             }
-            if entry.path.is_root() {
-                return Ok(());
-            }
+            let refused = |refusal| TreeError::Refused { path: entry.path.to_path_buf(), refusal };
+            let Some(place) = place(&entry.path).filter(|place| !place.is_root()) else {
+                return if entry.member == Member::Directory { Ok(()) } else { Err(refused(Refusal::Duplicate)) };
+            };
             let kind = match &entry.member {
                 Member::Directory => Kind::Directory,
                 Member::File { size } => {
@@ -121,19 +175,15 @@ impl Archive {
                     Kind::File { size: *size }
                 }
                 Member::Symlink { target } => Kind::Symlink { target: target.clone() },
-                // `visit` refuses them.
-                Member::HardLink { .. } => return Ok(()),
+                Member::HardLink { .. } => return Err(refused(Refusal::HardLink)),
             };
-            let mut path = format!("{directory}/").into_bytes();
-            path.extend_from_slice(entry.path.as_bytes());
-            let path = EntryPath::parse(&path)
-                .map_err(|refusal| TreeError::Refused { path: entry.path.to_path_buf(), refusal })?;
+            let path = [directory.as_bytes(), place.as_bytes()].join(&b'/');
+            let path = EntryPath::parse(&path).map_err(refused)?;
             writer.begin(&path, &kind, entry.mode).map_err(failed)
         })?;
         if let Some(size) = open {
-            writer
-                .pad(size)
-                .map_err(|source| TrialError::Refused { path: self.path.clone(), source: failed(source) })?;
+            let source = |source| TrialError::Layer { source: failed(source) };
+            writer.pad(size).map_err(source)?;
         }
         if digest == self.digest { Ok(()) } else { Err(TrialError::Changed { path: self.path.clone() }) }
     }
