@@ -37,7 +37,7 @@ mod certificates;
 mod regress;
 mod transcript;
 
-pub use regress::{Regress, Suite, regress};
+pub use regress::{Regress, Suite, Tests, regress};
 
 use archive::{Archive, Program};
 use certificates::Certificates;

@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
 const EXIT_CODES: &str = "\
 Exit codes:
   0  reproduced, or done as asked
-  1  not reproduced: an answer, not an error
+  1  not reproduced, or a test failed: an answer, not an error
   2  wrong use
   3  an input failed verification
   4  the sandbox cannot be closed here
@@ -72,9 +72,9 @@ pub(crate) enum Command {
     Pack(Pack),
     /// Open a prompt in the sealed box, sources unpacked
     Shell(ShellCommand),
-    /// Test an archive as PostgreSQL, in the sealed box, where there is nothing else but a C library and a shell
+    /// Test an archive as PostgreSQL in the sealed box, beside a C library and a shell only
     Test(Test),
-    /// Show what earlier builds printed
+    /// Show what earlier builds and tests printed
     Log(Log),
     /// Resolve sysroots/*.toml into lockfiles/*.lock
     Lock(Lock),

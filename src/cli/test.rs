@@ -42,8 +42,7 @@ pub(super) fn test(session: &Session, request: &Test) -> Result<Answer, Failure>
         started = now();
         let regress = trial::regress(&workshop, &request.archive, request.with.as_deref(), version)?;
         passed = passed && regress.passed();
-        let log =
-            record(&bench.store, "postgresql-regress", started, regress.plan, regress.log, regress.passed())?;
+        let log = record(&bench.store, "postgresql-regress", started, regress.plan, regress.log, regress.passed())?;
         write!(text, "\n{}\nall that they printed: pgproof log {log}", tests(&regress)).ok();
         json["regress"] = json!({ "run": log, "report": regress });
     } else if request.regress {

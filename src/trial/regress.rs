@@ -23,7 +23,13 @@ use crate::variation::Variation;
 const SCRIPT: &str = include_str!("regress.sh");
 
 /// What the tests consist of, below the sources.
-const BUILT: [&str; 4] = ["src/test/regress", "src/test/isolation", "src/interfaces/ecpg", "src/interfaces/ecpg/test"];
+const BUILT: [&str; 5] = [
+    "src/interfaces/libpq",
+    "src/test/regress",
+    "src/test/isolation",
+    "src/interfaces/ecpg",
+    "src/interfaces/ecpg/test",
+];
 
 /// Options of `configure` by which make leaves out what needs an interpreter.
 const WITHOUT_LANGUAGES: [&str; 3] = ["with_perl=no", "with_python=no", "with_tcl=no"];
@@ -101,11 +107,11 @@ pub fn regress(
     drop(inputs);
 
     let reader = BufReader::new(workshop.store.read(ran.log)?);
-    let transcript = Transcript::read(reader, &token).map_err(|source| TrialError::Log { source })?;
+    let tests = Tests::read(reader, &token).map_err(|source| TrialError::Log { source })?;
     Ok(Regress {
         version,
-        suites: transcript.suites,
-        status: transcript.status,
+        suites: tests.suites,
+        status: tests.status,
         ended: ran.ended,
         log: ran.log.digest(),
         plan: digest,
@@ -123,7 +129,11 @@ fn plan(recipe: Plan, inputs: Vec<crate::plan::Input>, archive: &str, languages:
     for (index, directory) in BUILT.iter().enumerate() {
         plan.steps.push(Step {
             name: format!("build-tests-{}", index + 1).parse()?,
-            argv: ["make", "-C", directory, "all"].map(str::to_owned).into_iter().chain([format!("rpathdir={archive}/lib")]).collect(),
+            argv: ["make", "-C", directory, "all"]
+                .map(str::to_owned)
+                .into_iter()
+                .chain([format!("rpathdir={archive}/lib")])
+                .collect(),
             directory: sources.clone(),
         });
     }
@@ -154,10 +164,13 @@ impl Regress {
     }
 }
 
-/// What `make installcheck-world` printed.
-struct Transcript {
-    suites: Vec<Suite>,
-    status: Option<u8>,
+/// What `make installcheck-world` printed, read as results.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tests {
+    /// In the order in which they ran.
+    pub suites: Vec<Suite>,
+    /// What make ended with; none if it did not.
+    pub status: Option<u8>,
 }
 
 /// How a test went.
@@ -168,9 +181,10 @@ enum Grade {
     Skipped,
 }
 
-impl Transcript {
-    fn read(mut log: impl BufRead, token: &str) -> io::Result<Self> {
-        let mut transcript = Self { suites: Vec::new(), status: None };
+impl Tests {
+    /// Reads a log. Nothing counts before the line `<token> suites`; a line `<token> status <number>` tells how make ended.
+    pub fn read(mut log: impl BufRead, token: &str) -> io::Result<Self> {
+        let mut tests = Self { suites: Vec::new(), status: None };
         let (mut running, mut directories, mut line) = (false, Vec::new(), Vec::new());
         while io::Read::take(&mut log, LINE_LIMIT).read_until(b'\n', &mut line)? > 0 {
             let text = String::from_utf8_lossy(&line).into_owned();
@@ -179,7 +193,7 @@ impl Transcript {
             if let Some(told) = text.strip_prefix(token) {
                 running = told == " suites";
                 if let Some(status) = told.strip_prefix(" status ") {
-                    transcript.status = transcript.status.or(status.parse().ok());
+                    tests.status = tests.status.or(status.parse().ok());
                 }
             } else if running {
                 if let Some(directory) = entering(text) {
@@ -187,11 +201,11 @@ impl Transcript {
                 } else if text.contains(": Leaving directory '") {
                     directories.pop();
                 } else if let Some((name, grade)) = result(text) {
-                    transcript.count(directories.last().map_or("", String::as_str), name, grade);
+                    tests.count(directories.last().map_or("", String::as_str), name, grade);
                 }
             }
         }
-        Ok(transcript)
+        Ok(tests)
     }
 
     fn count(&mut self, directory: &str, name: &str, grade: Grade) {
