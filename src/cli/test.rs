@@ -15,7 +15,7 @@ use super::failure::{DIFFERENT, Failure};
 use super::ui::{duration, printable};
 use super::{Answer, Session};
 
-/// How many lines of what a failed check printed are shown to a person.
+/// How many lines of what a failed check printed are shown to a person, and how many names of what was left out.
 const SHOWN: usize = 5;
 
 /// `pgproof test`
@@ -103,35 +103,41 @@ fn tests(regress: &Regress) -> String {
     text
 }
 
+/// What failed, check by check; what was left out, reason by reason; how many there were.
 fn told(report: &Report) -> String {
     let mut text = String::new();
+    let mut skipped: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for check in &report.checks {
         match &check.outcome {
-            trial::Outcome::Passed => {}
             trial::Outcome::Failed => {
                 writeln!(text, "failed   {}", check.name).ok();
                 for line in check.said.iter().skip(check.said.len().saturating_sub(SHOWN)) {
                     writeln!(text, "           {}", printable(line)).ok();
                 }
             }
-            trial::Outcome::Skipped(reason) => {
-                writeln!(text, "skipped  {}: {}", check.name, printable(reason)).ok();
-            }
-            trial::Outcome::NotRun => {
-                writeln!(text, "not run  {}", check.name).ok();
-            }
+            trial::Outcome::Skipped(reason) => skipped.entry(reason).or_default().push(&check.name),
+            trial::Outcome::Passed | trial::Outcome::NotRun => {}
         }
+    }
+    for (reason, names) in skipped {
+        let more = names.len().saturating_sub(SHOWN);
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        let names = names.into_iter().take(SHOWN).collect::<Vec<_>>().join(", ");
+        writeln!(text, "skipped  {names}{more}: {}", printable(reason)).ok();
+    }
+    let Counts { passed, failed, skipped, not_run } = report.counts();
+    if not_run > 0 {
+        writeln!(text, "not run  {not_run} checks that make no sense after these").ok();
     }
     if let Some(ended) = &report.ended {
         writeln!(text, "the test did not come to its end: {}", printable(ended)).ok();
     }
-    let Counts { passed, failed, skipped, not_run } = report.counts();
-    let version = report.version.as_deref().map_or("no version", |version| version);
+    let version = report.version.as_deref().map(|version| format!("PostgreSQL {}: ", printable(version)));
     write!(
         text,
-        "{}: PostgreSQL {}: {passed} checks passed, {failed} failed, {skipped} skipped, {not_run} not run ({})",
+        "{}: {}{passed} checks passed, {failed} failed, {skipped} skipped, {not_run} not run ({})",
         if report.passed() { "passed" } else { "failed" },
-        printable(version),
+        version.unwrap_or_default(),
         duration(report.elapsed)
     )
     .ok();
