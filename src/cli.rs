@@ -6,6 +6,7 @@ mod check;
 mod failure;
 mod housekeeping;
 mod report;
+mod test;
 mod ui;
 
 use std::ffi::OsString;
@@ -91,6 +92,7 @@ impl Session {
             Command::Pack(pack) => build::pack(self, &pack),
             Command::Check(check) => check::check(self, &check),
             Command::Shell(shell) => build::shell(self, &shell),
+            Command::Test(test) => test::test(self, &test),
             Command::Log(log) => housekeeping::log(self, &log),
             Command::Lock(lock) => housekeeping::lock(self, &lock),
             Command::Store { command } => housekeeping::store(self, &command),

@@ -193,9 +193,11 @@ macro_rules! built_in {
 /// Every committed definition and lockfile, by path. A test compares this list with what is there.
 pub const BUILT_IN: &[(&str, &str)] = built_in![
     "lockfiles/bookworm-amd64.lock",
+    "lockfiles/minimal-amd64.lock",
     "lockfiles/postgresql.lock",
     "sysroots/bookworm-amd64.toml",
     "sysroots/keyrings/debian-archive.asc",
+    "sysroots/minimal-amd64.toml",
     "sysroots/postgresql.toml",
     "toolchains/bookworm-gcc.toml",
 ];

@@ -22,6 +22,7 @@ pub mod sandbox;
 pub mod output;
 pub mod verdict;
 pub mod rebuild;
+pub mod trial;
 
 use crate::check::{CheckError, ReleaseError};
 use crate::digest::Digest;
@@ -110,6 +111,9 @@ pub enum Error {
     /// A tree cannot be read or unpacked.
     #[error("cannot use the tree")]
     Tree(#[from] TreeError),
+    /// There is nothing to test, or no way to.
+    #[error("cannot test")]
+    Trial(#[from] trial::TrialError),
 }
 
 /// What kind of trouble an [`Error`] is; each has its own exit code.
@@ -188,6 +192,13 @@ impl Error {
                 TreeError::Malformed { .. } | TreeError::Refused { .. } | TreeError::TooMuch { .. } => Trouble::Input,
                 TreeError::Read { .. } | TreeError::Write { .. } | TreeError::Io { .. } => Trouble::Passing,
             },
+            Self::Trial(error) => {
+                if error.is_of_input() {
+                    Trouble::Input
+                } else {
+                    Trouble::Passing
+                }
+            }
         }
     }
 }

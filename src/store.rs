@@ -312,6 +312,12 @@ impl Store {
         incoming.commit()
     }
 
+    /// Removes a blob that nobody else can want: its bytes were made at random for one use.
+    pub(crate) fn discard(&self, blob: Blob) -> Result<(), StoreError> {
+        let path = self.path(blob.digest);
+        std::fs::remove_file(&path).map_err(|source| write_error(&self.root, "removed", &path, source))
+    }
+
     fn path(&self, digest: Digest) -> PathBuf {
         self.root.join(BLOBS).join(digest.hex())
     }

@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
 const EXIT_CODES: &str = "\
 Exit codes:
   0  reproduced, or done as asked
-  1  not reproduced, or check found something: an answer, not an error
+  1  not reproduced, or a test or check failed: an answer, not an error
   2  wrong use
   3  an input failed verification
   4  the sandbox cannot be closed here
@@ -72,9 +72,11 @@ pub(crate) enum Command {
     Pack(Pack),
     /// Say what is wrong with a release's archives, without running anything of them
     Check(Check),
+    /// Test an archive as PostgreSQL in the sealed box, beside a C library and a shell only
+    Test(Test),
     /// Open a prompt in the sealed box, sources unpacked
     Shell(ShellCommand),
-    /// Show what earlier builds printed
+    /// Show what earlier builds and tests printed
     Log(Log),
     /// Resolve sysroots/*.toml into lockfiles/*.lock
     Lock(Lock),
@@ -245,6 +247,28 @@ pub(crate) struct ShellCommand {
     /// The terminal's type, for programs in the box
     #[arg(long, value_name = "TYPE", env = "TERM", default_value = "dumb")]
     pub(crate) terminal: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// The archive: a tar, compressed or not, that has bin/postgres
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) archive: PathBuf,
+
+    /// An archive of an older major version, to check upgrading from
+    #[arg(long, value_name = "ARCHIVE", value_hint = ValueHint::FilePath)]
+    pub(crate) upgrade_from: Option<PathBuf>,
+
+    /// Run PostgreSQL's own tests, make installcheck-world, too, from the locked sources of the archive's version
+    #[arg(long)]
+    pub(crate) regress: bool,
+
+    /// The archive with PL/Perl, PL/Python and PL/Tcl: run their tests too
+    #[arg(long, value_name = "ARCHIVE", requires = "regress", value_hint = ValueHint::FilePath)]
+    pub(crate) with: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) limits: Limits,
 }
 
 #[derive(Debug, Args)]

@@ -201,8 +201,8 @@ pub(super) fn compose_for_lock(
 }
 
 /// What a workshop borrows.
-struct Bench<'ui> {
-    store: Store,
+pub(super) struct Bench<'ui> {
+    pub(super) store: Store,
     display: Display<'ui>,
     cancel: Cancel,
     /// Free memory, in bytes.
@@ -210,13 +210,13 @@ struct Bench<'ui> {
 }
 
 impl<'ui> Bench<'ui> {
-    fn new(session: &'ui Session) -> Result<Self, Failure> {
+    pub(super) fn new(session: &'ui Session) -> Result<Self, Failure> {
         let cancel = Cancel::new().map_err(Failure::Signals)?;
         let available = sandbox::available_memory().map_err(Failure::Memory)?;
         Ok(Self { store: session.store()?, display: Display::new(&session.ui), cancel, available })
     }
 
-    fn workshop<'a>(&'a self, session: &'a Session, limits: &Limits) -> Workshop<'a> {
+    pub(super) fn workshop<'a>(&'a self, session: &'a Session, limits: &Limits) -> Workshop<'a> {
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Workshop {
             definitions: &session.definitions,
@@ -374,12 +374,12 @@ fn record_failure(store: &Store, plan: &Plan, started: Timestamp, error: Error) 
 }
 
 #[expect(clippy::disallowed_methods, reason = "the clock names the record of a run, and reaches nothing that is built")]
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     Timestamp::now()
 }
 
 /// Asks the build to end at the first Ctrl-C, SIGTERM or SIGHUP, so that it leaves nothing behind; the second ends pgproof.
-fn cancel_on_signals(cancel: &Cancel) -> std::io::Result<()> {
+pub(super) fn cancel_on_signals(cancel: &Cancel) -> std::io::Result<()> {
     let asked = cancel.clone();
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {

@@ -40,7 +40,7 @@ impl<W: Write> Writer<W> {
     }
 
     /// Writes an entry's header. What follows for a file is its content through [`Writer::piece`] and [`Writer::pad`].
-    pub(super) fn begin(&mut self, path: &EntryPath, kind: &Kind, mode: u32) -> io::Result<()> {
+    pub(crate) fn begin(&mut self, path: &EntryPath, kind: &Kind, mode: u32) -> io::Result<()> {
         if path.is_root() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, super::Refusal::Name));
         }
@@ -51,12 +51,12 @@ impl<W: Write> Writer<W> {
     }
 
     /// Writes a piece of a file's content.
-    pub(super) fn piece(&mut self, piece: &[u8]) -> io::Result<()> {
+    pub(crate) fn piece(&mut self, piece: &[u8]) -> io::Result<()> {
         self.out.write_all(piece)
     }
 
     /// Fills the last block of a file of `size` bytes.
-    pub(super) fn pad(&mut self, size: u64) -> io::Result<()> {
+    pub(crate) fn pad(&mut self, size: u64) -> io::Result<()> {
         self.out.write_all(&[0; BLOCK][..padding(size)])
     }
 

@@ -6,5 +6,6 @@ mod ends;
 mod inputs;
 mod scene;
 mod store;
+mod trial;
 mod usage;
 mod walls;

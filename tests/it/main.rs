@@ -38,5 +38,6 @@ mod store_accidents;
 mod store_sweep;
 mod sysroot;
 mod tree;
+mod trial;
 mod verdict;
 mod workflows;

@@ -24,8 +24,9 @@ fn help_tells_the_commands_and_the_exit_codes() {
       pack         Pack an installed tree as a build's output: what another runtime left in an exported
                    bundle
       check        Say what is wrong with a release's archives, without running anything of them
+      test         Test an archive as PostgreSQL in the sealed box, beside a C library and a shell only
       shell        Open a prompt in the sealed box, sources unpacked
-      log          Show what earlier builds printed
+      log          Show what earlier builds and tests printed
       lock         Resolve sysroots/*.toml into lockfiles/*.lock
       store        Look after the store
       doctor       Tell whether this machine can close the sandbox, and if not, what to do
@@ -47,7 +48,7 @@ fn help_tells_the_commands_and_the_exit_codes() {
 
     Exit codes:
       0  reproduced, or done as asked
-      1  not reproduced, or check found something: an answer, not an error
+      1  not reproduced, or a test or check failed: an answer, not an error
       2  wrong use
       3  an input failed verification
       4  the sandbox cannot be closed here
