@@ -144,13 +144,19 @@ class Archives:
             if interpreters:
                 self.languages.append({"file": path, "needs": interpreters})
                 modules.add(os.path.basename(path).removesuffix(".so"))
-        extensions = set()
+        controls = {}
         for path in walk(os.path.join(self.main, "share/extension")):
             if path.endswith(".control"):
                 with open(os.path.join(self.main, "share/extension", path), encoding="utf-8") as file:
-                    module = re.search(r"^module_pathname\s*=\s*'\$libdir/(.*)'", file.read(), re.MULTILINE)
-                if module and module[1] in modules:
-                    extensions.add(path.removesuffix(".control"))
+                    controls[path.removesuffix(".control")] = file.read()
+        extensions = set()
+        for extension, control in controls.items():
+            module = re.search(r"^module_pathname\s*=\s*'\$libdir/(.*)'", control, re.MULTILINE)
+            requires = re.search(r"^requires\s*=\s*'(.*)'", control, re.MULTILINE)
+            # PostgreSQL 13 installs what needs PL/Python 2, too, though it is not there.
+            lacking = requires and not controls.keys() >= set(re.split(r"\s*,\s*", requires[1].strip()))
+            if lacking or (module and module[1] in modules):
+                extensions.add(extension)
         catalogues = {module.rstrip("0123456789") for module in modules}
         moved = {language["file"] for language in self.languages}
         for path in walk(self.main):
