@@ -9,6 +9,7 @@
 
 mod architecture;
 mod cli;
+mod consumers;
 mod definitions;
 mod digest;
 mod fetch;
