@@ -8,13 +8,14 @@ mod debugger;
 mod embedded;
 mod extension;
 mod extractors;
+mod newer_system;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use pgproof::digest::Digest;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::gate::{self, Need};
 
@@ -79,6 +80,15 @@ impl Dist {
         self.directory.join(format!("{name}.tar.gz"))
     }
 
+    /// PostgreSQL's archive as the input of a plan, which finds it unpacked in a directory.
+    fn input(&self, into: &str) -> Value {
+        let archive = self.archive(self.stem());
+        json!({
+            "name": "postgresql.tar.gz", "digest": digest_of(&archive), "size": archive.metadata().unwrap().len(),
+            "unpack": {"compression": "gzip", "into": into, "strip": 1},
+        })
+    }
+
     /// Unpacks archives over each other, without their top-level directory.
     fn unpack(&self, parts: &[&str], into: &Path) {
         std::fs::create_dir_all(into).unwrap();
@@ -95,6 +105,26 @@ pub(crate) fn check(dist: &Dist, store: &Path) {
     embedded::check(dist);
     debugger::check(dist);
     extension::check(dist, store);
+    newer_system::check(dist, store);
+}
+
+/// Runs a plan in the sealed box and gives what it wrote to `/pgproof/out/answer`, or what pgproof said instead.
+fn trial(dist: &Dist, store: &Path, definitions: Option<&Path>, plan: &Value) -> Result<String, String> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("trial.json");
+    std::fs::write(&path, plan.to_string()).unwrap();
+    let pgproof = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pgproof"));
+        command.arg("--quiet").arg("--store").arg(store);
+        command.args(definitions.iter().flat_map(|definitions| [Path::new("--definitions"), definitions]));
+        command
+    };
+    said(pgproof().args(["store", "add"]).arg(dist.archive(dist.stem())));
+    let build = pgproof().args(["build", "--plan"]).arg(path).arg("--out").arg(directory.path()).output().unwrap();
+    if !build.status.success() {
+        return Err(String::from_utf8_lossy(&build.stderr).into_owned());
+    }
+    Ok(said(Command::new("tar").arg("-xzOf").arg(directory.path().join("trial.tar.gz")).arg("trial/answer")))
 }
 
 /// Runs a command to its good end and gives what it said.

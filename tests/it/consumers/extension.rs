@@ -1,11 +1,10 @@
 //! Programs and extensions are built against the archive wherever it lies: by `pg_config` and PGXS, by `pkg-config`, by `ecpg`.
 
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::json;
 
-use super::{Dist, digest_of, said};
+use super::{Dist, trial};
 
 /// An extension that people use, as Debian has it.
 const PGVECTOR: &str = "debian:pool/main/p/pgvector/pgvector_0.8.0.orig.tar.gz";
@@ -21,20 +20,13 @@ fn extensions_and_programs_are_built_against_it() {
 }
 
 pub(super) fn check(dist: &Dist, store: &Path) {
-    let archive = dist.archive(dist.stem());
-    said(pgproof(store).args(["store", "add"]).arg(&archive));
+    let pgvector = json!({
+        "name": "pgvector.tar.gz", "digest": PGVECTOR_DIGEST, "size": PGVECTOR_SIZE,
+        "unpack": {"compression": "gzip", "into": "pgvector", "strip": 1}, "origins": [PGVECTOR],
+    });
     let plan = json!({
         "version": 1, "name": "trial", "sourceDateEpoch": 1, "sysroot": dist.sysroot(),
-        "inputs": [
-            {
-                "name": "pgvector.tar.gz", "digest": PGVECTOR_DIGEST, "size": PGVECTOR_SIZE,
-                "unpack": {"compression": "gzip", "into": "pgvector", "strip": 1}, "origins": [PGVECTOR],
-            },
-            {
-                "name": "postgresql.tar.gz", "digest": digest_of(&archive), "size": archive.metadata().unwrap().len(),
-                "unpack": {"compression": "gzip", "into": "elsewhere", "strip": 1},
-            },
-        ],
+        "inputs": [pgvector, dist.input("elsewhere")],
         "environment": {"PATH": "/usr/local/bin:/usr/bin:/bin"},
         "steps": [
             {"name": "extension", "directory": "pgvector", "argv": ["sh", "-euc", EXTENSION]},
@@ -43,29 +35,13 @@ pub(super) fn check(dist: &Dist, store: &Path) {
         ],
         "output": ".",
     });
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("trial.json");
-    std::fs::write(&path, plan.to_string()).unwrap();
-    let mut build = pgproof(store);
-    build.args(["build", "--quiet", "--plan"]).arg(path).arg("--out").arg(directory.path());
-    let build = build.output().unwrap();
-    let said = String::from_utf8_lossy(&build.stderr);
-    assert!(
-        build.status.success(),
-        "{said}\nIf it is {PGVECTOR} that cannot be had: mirrors drop what Debian replaces. Give a newer version's name, digest and \
-         size in this file (`apt-cache showsrc pgvector` has them)."
-    );
-    super::said(
-        Command::new("tar").arg("-xzf").arg(directory.path().join("trial.tar.gz")).arg("-C").arg(directory.path()),
-    );
-    let answer = std::fs::read_to_string(directory.path().join("trial/answer")).unwrap();
+    let answer = trial(dist, store, None, &plan).unwrap_or_else(|said| {
+        panic!(
+            "{said}\nIf it is {PGVECTOR} that cannot be had: mirrors drop what Debian replaces. Give a newer version's name, \
+             digest and size in this file (`apt-cache showsrc pgvector` has them)."
+        )
+    });
     assert_eq!(answer, ANSWER.replace("RELEASE", dist.release()));
-}
-
-fn pgproof(store: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pgproof"));
-    command.arg("--store").arg(store);
-    command
 }
 
 const EXTENSION: &str = r"
