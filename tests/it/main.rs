@@ -11,6 +11,7 @@ mod architecture;
 mod check;
 mod check_hostile;
 mod cli;
+mod consumers;
 mod definitions;
 mod digest;
 mod fetch;

@@ -131,7 +131,16 @@ impl Origin {
 
     /// Over TLS, with a certificate for `localhost` that nobody knows; gives it in PEM.
     pub(crate) fn serve_tls(handler: impl Fn(&Request, &mut Reply<'_>) + Send + Sync + 'static) -> (Self, String) {
-        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        Self::serve_tls_for(&["localhost"], handler)
+    }
+
+    /// The same under other names.
+    pub(crate) fn serve_tls_for(
+        names: &[&str],
+        handler: impl Fn(&Request, &mut Reply<'_>) + Send + Sync + 'static,
+    ) -> (Self, String) {
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let own = rcgen::generate_simple_self_signed(names).unwrap();
         let key = rustls::pki_types::PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)
@@ -183,6 +192,10 @@ impl Origin {
     pub(crate) fn url(&self, path: &str) -> String {
         let host = if self.scheme == "https" { "localhost" } else { "127.0.0.1" };
         format!("{}://{host}:{}/{path}", self.scheme, self.address.port())
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub(crate) fn requests(&self) -> Vec<Request> {

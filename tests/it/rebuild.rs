@@ -13,6 +13,7 @@ use object::read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _};
 use pgproof::digest::Digest;
 use pgproof::variation::Axis;
 
+use crate::consumers;
 use crate::gate::{self, Need};
 
 const STEM: &str = "postgresql-17.11.0-x86_64-unknown-linux-gnu";
@@ -81,6 +82,7 @@ fn postgresql_is_reproduced() {
         "unpack": {"compression": "gzip", "into": "moved", "strip": 1},
     });
     assert_eq!(answer(&store, dist.path(), &input, &report["sysroot"]), ANSWER);
+    consumers::check(&consumers::Dist::new(dist.path(), STEM), &store);
 }
 
 /// What a server from the archive is asked, in the box that it was built in, and not where it was installed to.
