@@ -55,7 +55,7 @@ pub(super) fn checked(check: &Check) -> String {
         Check::Done(report) if report.is_clean() => {
             let accepted = report.parts.iter().map(|part| part.excepted.len()).sum::<usize>();
             let floor = report.floor.glibc.found.map_or_else(String::new, |glibc| format!("; needs glibc {glibc}"));
-            format!("  check     self-contained and hardened but for {accepted} known exceptions{floor}\n")
+            format!("  check     self-contained and hardened; {accepted} findings are known and accepted{floor}\n")
         }
         Check::Done(report) => format!("the check failed:\n{}\n", printable(&report.to_string())),
         Check::Skipped => "  check     skipped\n".to_owned(),
@@ -158,8 +158,8 @@ fn archive(output: &Output) -> Value {
 pub(super) fn reproduced(ready: &Ready, rebuilt: &Rebuilt) -> String {
     let under = if rebuilt.shaken.variation.axes.is_empty() { "the same conditions" } else { "different conditions" };
     let mut text = format!(
-        "reproduced: {}\n  built twice from inputs pinned by digest, in a box without network, under {under};\n  both archives \
-         have the same SHA-256\n",
+        "reproduced: {}\n  built twice from inputs pinned by digest, in a box without network, under {under};\n  what both \
+         made has the same SHA-256\n",
         ready.plan.name
     );
     text.push_str(&digests(&rebuilt.plain.outputs));

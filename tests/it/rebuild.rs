@@ -1,15 +1,10 @@
 //! The main job: PostgreSQL itself, built twice in full, is reproduced; and what comes out keeps the archive's contract.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use object::Endianness;
-use object::elf::{
-    DF_BIND_NOW, DT_FLAGS, DT_TEXTREL, ET_DYN, FileHeader64, PF_X, PT_GNU_RELRO, PT_GNU_STACK, ProgramType,
-};
-use object::read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _};
 use pgproof::digest::Digest;
 use pgproof::variation::Axis;
 
@@ -17,10 +12,11 @@ use crate::consumers;
 use crate::gate::{self, Need};
 
 const STEM: &str = "postgresql-17.11.0-x86_64-unknown-linux-gnu";
+const OLDER: &str = "postgresql-15.18.0-x86_64-unknown-linux-gnu";
 
 /// What every machine gets. A change of the recipe, the toolchain, the sysroot or the archive's form changes it, on purpose
 /// only.
-const ARCHIVE: &str = "sha256:c4e2f7cc4792e67ae9202edb6c7fdda72cfcf07700c7b9e858c812f027e28587";
+const ARCHIVE: &str = "sha256:8ba2cf6fdbb763ca165dcf0f30aeb5e1ffec1d396871404d15a721baacf63e33";
 
 #[test]
 fn postgresql_is_reproduced() {
@@ -61,76 +57,88 @@ fn postgresql_is_reproduced() {
     let beside = std::fs::read_to_string(dist.path().join(format!("{STEM}.tar.gz.sha256"))).unwrap();
     assert_eq!(beside, format!("{}  {STEM}.tar.gz\n", digest.hex()));
 
-    let files = contract(&archive);
-    for (path, bytes) in &files {
-        for canary in ["pgproof-", "/build/postgresql", "libfaketime"] {
-            let found = bytes.windows(canary.len()).any(|window| window == canary.as_bytes());
-            assert!(!found, "{path} has {canary:?}");
+    let mut kept = BTreeMap::new();
+    for part in ["", "-client", "-debug", "-pl"] {
+        let top = format!("{STEM}{part}");
+        let files = contract(&std::fs::read(dist.path().join(format!("{top}.tar.gz"))).unwrap(), &top);
+        for (path, bytes) in &files {
+            for canary in ["pgproof-", "/build/postgresql", "libfaketime"] {
+                let found = bytes.windows(canary.len()).any(|window| window == canary.as_bytes());
+                assert!(!found, "{path} has {canary:?}");
+            }
         }
-        if bytes.starts_with(b"\x7fELF") {
-            hardened(path, bytes);
-        }
+        kept.insert(part, files);
     }
+    let has = |part: &str, path: &str| kept[part].contains_key(&format!("{STEM}{part}/{path}"));
     for program in ["initdb", "pg_dump", "postgres", "psql"] {
-        assert!(files.contains_key(&format!("{STEM}/bin/{program}")), "{program}");
+        assert!(
+            has("", &format!("bin/{program}")) && has("-debug", &format!("bin/.debug/{program}.debug")),
+            "{program}"
+        );
     }
-    for module in ["plperl.so", "plpython3.so", "pltcl.so", "pgcrypto.so", "uuid-ossp.so", "pgxml.so"] {
-        assert!(files.contains_key(&format!("{STEM}/lib/{module}")), "{module}");
+    for module in ["pgcrypto.so", "uuid-ossp.so", "pgxml.so"] {
+        assert!(has("", &format!("lib/{module}")), "{module}");
     }
-    let input = serde_json::json!({
-        "name": "postgresql.tar.gz", "digest": ARCHIVE, "size": archive.len(),
-        "unpack": {"compression": "gzip", "into": "moved", "strip": 1},
-    });
-    assert_eq!(answer(&store, dist.path(), &input, &report["sysroot"]), ANSWER);
+    for module in ["plperl.so", "plpython3.so", "pltcl.so"] {
+        assert!(has("-pl", &format!("lib/{module}")) && !has("", &format!("lib/{module}")), "{module}");
+    }
+    assert!(has("-client", "bin/psql") && !has("-client", "bin/postgres"));
+    manifest(&kept[""]);
+
+    let check = &report["check"];
+    assert_eq!(check["clean"], true, "{check}");
+    assert_eq!(check["found"]["stale"].as_array().unwrap().len(), 0, "{check}");
+    assert_eq!(check["found"]["floor"]["glibc"]["declared"], "2.36");
+
+    let older = build(&store, dist.path(), "15.18");
+    for (archive, older) in [(STEM, Some(older)), (OLDER, None)] {
+        let mut test = Command::new(env!("CARGO_BIN_EXE_pgproof"));
+        test.args(["test", "--json", "--store"]).arg(&store).arg(dist.path().join(format!("{archive}.tar.gz")));
+        test.args(older.iter().flat_map(|older| [Path::new("--upgrade-from"), older]));
+        let tested = test.output().unwrap();
+        assert!(tested.status.success(), "{}", String::from_utf8_lossy(&tested.stdout));
+    }
     consumers::check(&consumers::Dist::new(dist.path(), STEM), &store);
 }
 
-/// What a server from the archive is asked, in the box that it was built in, and not where it was installed to.
-const SERVE: &str = r#"
-    export LD_LIBRARY_PATH=$PWD/moved/lib PATH=$PWD/moved/bin:$PATH
-    initdb --pgdata data --no-sync
-    pg_ctl --pgdata data --wait --log log -o "-k /tmp -h ''" start
-    psql -h /tmp -d postgres -v ON_ERROR_STOP=1 -At > /pgproof/out/answer <<'END'
-        create extension pgcrypto;
-        create extension plperl;
-        create extension plpython3u;
-        create extension pltcl;
-        create extension "uuid-ossp";
-        create extension xml2;
-        create function python() returns int language plpython3u as 'return 6 * 7';
-        select python(), encode(digest('a', 'sha256'), 'hex');
-        show server_version;
-END
-    pg_ctl --pgdata data stop
-"#;
-
-const ANSWER: &str = "CREATE EXTENSION\nCREATE EXTENSION\nCREATE EXTENSION\nCREATE EXTENSION\nCREATE EXTENSION\nCREATE EXTENSION\n\
-    CREATE FUNCTION\n42|ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb\n17.11\n";
-
-/// Has the archive serve: a plan of its own, whose input is what another plan made.
-fn answer(store: &Path, directory: &Path, archive: &serde_json::Value, sysroot: &serde_json::Value) -> String {
-    let plan = serde_json::json!({
-        "version": 1, "name": "trial", "sourceDateEpoch": 1, "sysroot": sysroot, "inputs": [archive],
-        "environment": {"PATH": "/usr/bin:/bin"},
-        "steps": [{"name": "serve", "directory": ".", "argv": ["sh", "-euc", SERVE]}],
-        "output": ".",
-    });
-    let path = directory.join("trial.json");
-    std::fs::write(&path, plan.to_string()).unwrap();
+/// Builds another release once, and gives its archive.
+fn build(store: &Path, directory: &Path, version: &str) -> PathBuf {
     let mut build = Command::new(env!("CARGO_BIN_EXE_pgproof"));
-    build.args(["build", "--offline", "--quiet", "--plan"]).arg(path);
-    let build = build.arg("--store").arg(store).arg("--out").arg(directory).output().unwrap();
+    build.args(["build", version, "--quiet", "--target", "x86_64-unknown-linux-gnu", "--store"]).arg(store);
+    let build = build.arg("--out").arg(directory).output().unwrap();
     assert!(build.status.success(), "{}", String::from_utf8_lossy(&build.stderr));
-    let archive = std::fs::File::open(directory.join("trial.tar.gz")).unwrap();
-    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(archive));
-    let mut entry = archive.entries().unwrap().map(Result::unwrap).find(|entry| entry.header().entry_type().is_file());
-    let mut text = String::new();
-    entry.as_mut().unwrap().read_to_string(&mut text).unwrap();
-    text
+    directory.join(format!("{OLDER}.tar.gz"))
+}
+
+/// Every library that PostgreSQL did not make itself is listed, with where it is from and under which licence.
+fn manifest(files: &BTreeMap<String, Vec<u8>>) {
+    let manifest: serde_json::Value = serde_json::from_slice(&files[&format!("{STEM}/MANIFEST.json")]).unwrap();
+    let mut listed = BTreeSet::new();
+    for library in manifest["libraries"].as_array().unwrap() {
+        let text = |name: &str| library[name].as_str().unwrap();
+        listed.insert(format!("{STEM}/{}", text("file")));
+        let licence = &files[&format!("{STEM}/{}", text("licence"))];
+        assert!(licence.len() > 100, "{library}");
+        let purl = format!("pkg:deb/debian/{}@", text("package").replace('+', "%2B"));
+        assert!(text("purl").starts_with(&purl) && text("sourcePurl").contains("?arch=source&"), "{library}");
+        assert!(!text("version").is_empty() && !text("sourceVersion").is_empty(), "{library}");
+    }
+    let own = ["libecpg", "libpgtypes", "libpq"];
+    let directory = format!("{STEM}/lib/");
+    let bundled: BTreeSet<String> = files
+        .keys()
+        .filter(|path| path.strip_prefix(&directory).is_some_and(|name| !name.contains('/') && name.contains(".so.")))
+        .filter(|path| !own.iter().any(|own| path[directory.len()..].starts_with(own)))
+        .cloned()
+        .collect();
+    assert_eq!(listed, bundled);
+    for module in manifest["separate"]["modules"].as_array().unwrap() {
+        assert!(!files.contains_key(&format!("{STEM}/{}", module["file"].as_str().unwrap())), "{module}");
+    }
 }
 
 /// Reads the archive as its consumers do, with a decoder that stops after the first gzip member; gives the regular files.
-fn contract(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
+fn contract(archive: &[u8], top: &str) -> BTreeMap<String, Vec<u8>> {
     let mut directories = std::collections::BTreeSet::new();
     let mut files = BTreeMap::new();
     for entry in tar::Archive::new(flate2::read::GzDecoder::new(archive)).entries().unwrap() {
@@ -139,7 +147,7 @@ fn contract(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
         let path = path.trim_end_matches('/').to_owned();
         match path.rsplit_once('/') {
             Some((parent, _)) => assert!(directories.contains(parent), "{path} comes before its directory"),
-            None => assert_eq!(path, STEM),
+            None => assert_eq!(path, top),
         }
         assert_eq!((entry.header().uid().unwrap(), entry.header().gid().unwrap()), (0, 0));
         let kind = entry.header().entry_type();
@@ -154,21 +162,4 @@ fn contract(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
         }
     }
     files
-}
-
-/// Position-independent, everything bound and sealed before it runs, no code that can be written to.
-fn hardened(path: &str, bytes: &[u8]) {
-    let header = FileHeader64::<Endianness>::parse(bytes).unwrap();
-    let endian = header.endian().unwrap();
-    assert_eq!(header.e_type(endian), ET_DYN, "{path} is not position-independent");
-    let segments = header.program_headers(endian, bytes).unwrap();
-    let segment = |kind: ProgramType| segments.iter().find(|segment| segment.p_type(endian) == kind);
-    assert!(segment(PT_GNU_RELRO).is_some(), "{path} has no RELRO");
-    let stack = segment(PT_GNU_STACK).expect("a note on the stack");
-    assert_eq!(stack.p_flags(endian).0 & PF_X.0, 0, "{path} has an executable stack");
-    let dynamic =
-        segments.iter().find_map(|segment| segment.dynamic(endian, bytes).unwrap()).expect("a dynamic section");
-    let flags = dynamic.iter().find(|entry| entry.d_tag(endian) == DT_FLAGS).map(|entry| entry.d_val(endian));
-    assert!(flags.is_some_and(|flags| flags & DF_BIND_NOW.0 != 0), "{path} binds lazily");
-    assert!(dynamic.iter().all(|entry| entry.d_tag(endian) != DT_TEXTREL), "{path} has text relocations");
 }

@@ -17,7 +17,7 @@ fn a_reproducible_project_is_reproduced_and_published() {
     insta::assert_snapshot!(ran.stdout, @"
     reproduced: hello-1.0
       built twice from inputs pinned by digest, in a box without network, under different conditions;
-      both archives have the same SHA-256
+      what both made has the same SHA-256
       archive   sha256:cc2fe34ab6830aa9cddbe328e06cdeeb22dedc6578e91afd403e86ae75afd974
       tar       sha256:[DIGEST]
       file list sha256:[DIGEST]
