@@ -95,15 +95,16 @@ fn bare(plan: &Plan, store: &Store, directory: &Path, cores: usize) -> Cost {
         "mount --rbind /dev \"$0/dev\" && mount --rbind /proc \"$0/proc\" && mount --bind \"$0/tmp\" \"$0/tmp\"",
     );
     for step in &plan.steps {
-        // The recipe's words have no quote in them.
-        let words: Vec<_> = step.argv.iter().map(|word| format!("'{word}'")).collect();
+        let words: Vec<_> = step.argv.iter().map(|word| format!("'{}'", word.replace('\'', r"'\''"))).collect();
         let place = format!("/build/{}", step.directory);
         write!(script, " && chroot \"$0\" env -C '{place}' {} >/dev/null", words.join(" ")).unwrap();
     }
     let mut command = Command::new("unshare");
     command.args(["--mount", "--map-root-user", "sh", "-c", &script]).arg(&root).env_clear().stderr(Stdio::null());
     command.envs(&plan.environment).env("MAKEFLAGS", format!("-j{cores}")).env("LC_ALL", "C.UTF-8").env("HOME", "/tmp");
-    command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    // What the box adds for the wrapper of its compiler.
+    command.env("PGPROOF_BUILD_ROOT", "/build");
+    command.env("PATH", "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     let cost = run(&mut command);
     std::fs::remove_dir_all(&root).unwrap();
     // Creating files is slow for a while after so many were removed.

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod build;
+mod check;
 mod failure;
 mod housekeeping;
 mod report;
@@ -89,6 +90,7 @@ impl Session {
             Command::Fetch(fetch) => build::fetch(self, &fetch),
             Command::Plan(plan) => build::plan(self, &plan),
             Command::Pack(pack) => build::pack(self, &pack),
+            Command::Check(check) => check::check(self, &check),
             Command::Shell(shell) => build::shell(self, &shell),
             Command::Test(test) => test::test(self, &test),
             Command::Log(log) => housekeeping::log(self, &log),

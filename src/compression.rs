@@ -27,6 +27,17 @@ pub enum Compression {
 }
 
 impl Compression {
+    /// How data are compressed that begin so.
+    pub fn of(sample: &[u8]) -> Self {
+        let magic: [(&[u8], Self); 4] = [
+            (b"\x1f\x8b", Self::Gzip),
+            (b"BZh", Self::Bzip2),
+            (b"\xfd7zXZ\0", Self::Xz),
+            (b"\x28\xb5\x2f\xfd", Self::Zstd),
+        ];
+        magic.into_iter().find(|(magic, _)| sample.starts_with(magic)).map_or(Self::None, |(_, of)| of)
+    }
+
     /// Reads `compressed` decompressed. Data that need more than 66 MiB of memory give an error. Whoever reads it bounds
     /// how much comes out.
     pub fn reader<'a>(self, compressed: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::lockfile::{Archive, Fingerprint, Lockfile, LockfileError, Name, Origin};
-use crate::target::{Triple, Version};
+use crate::target::{Floor, Triple, Version};
 
 /// A definition file of this many bytes or more is refused.
 const SIZE_LIMIT: u64 = 1 << 20;
@@ -108,6 +108,8 @@ pub struct Toolchain {
     pub target: Triple,
     /// The sysroot that has it.
     pub sysroot: Name,
+    /// The oldest host that what it builds must run on.
+    pub floor: Floor,
     /// The environment of every step: `PATH`, `CC`, `CFLAGS`, ….
     pub environment: BTreeMap<String, String>,
 }

@@ -3,6 +3,7 @@
 //!
 //! The modules stand in reading order; a module uses those above it and none below.
 
+pub mod text;
 pub mod digest;
 pub mod target;
 pub mod compression;
@@ -10,6 +11,7 @@ pub mod lockfile;
 pub mod definitions;
 pub mod store;
 pub mod tree;
+pub mod check;
 pub mod fetch;
 pub mod lock;
 pub mod sysroot;
@@ -22,6 +24,7 @@ pub mod verdict;
 pub mod rebuild;
 pub mod trial;
 
+use crate::check::{CheckError, ReleaseError};
 use crate::digest::Digest;
 use crate::fetch::FetchError;
 use crate::inputs::InputsError;
@@ -99,6 +102,12 @@ pub enum Error {
     /// What was built is no archive.
     #[error("cannot make the archive")]
     Output(#[from] OutputError),
+    /// A file is no archive of a release.
+    #[error("cannot check")]
+    Release(#[from] check::ReleaseError),
+    /// Archives cannot be checked.
+    #[error("cannot check")]
+    Check(#[from] check::CheckError),
     /// A tree cannot be read or unpacked.
     #[error("cannot use the tree")]
     Tree(#[from] TreeError),
@@ -162,6 +171,22 @@ impl Error {
                 OutputError::Store { .. } | OutputError::Compress { .. } | OutputError::Publish { .. } => {
                     Trouble::Passing
                 }
+            },
+            Self::Release(error) => match error {
+                ReleaseError::Other { .. } | ReleaseError::Damaged { .. } | ReleaseError::TopLevel { .. } => {
+                    Trouble::Input
+                }
+                ReleaseError::Unreadable { .. } => Trouble::Passing,
+            },
+            Self::Check(error) => match error {
+                CheckError::Tar { .. }
+                | CheckError::TopLevel { .. }
+                | CheckError::NoPrograms { .. }
+                | CheckError::TooMuch { .. } => Trouble::Input,
+                CheckError::Twice { .. }
+                | CheckError::NoMain { .. }
+                | CheckError::Glob { .. }
+                | CheckError::Places { .. } => Trouble::Use,
             },
             Self::Tree(error) => match error {
                 TreeError::Malformed { .. } | TreeError::Refused { .. } | TreeError::TooMuch { .. } => Trouble::Input,

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::Error;
+use crate::check::{self, Expected, Part, Role};
 use crate::definitions::{Compose, Definitions, Toolchain};
 use crate::fetch::{self, Network};
 use crate::inputs::{self, Inputs};
@@ -14,17 +15,17 @@ use crate::lockfile::{Lockfile, Name};
 use crate::output::{self, Output};
 use crate::plan::{Plan, postgresql};
 use crate::sandbox::{self, Cancel, Event, Installed, Job, Limits, Medium, Outcome, SandboxError};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::sysroot::{self, Rootfs, SysrootError};
 use crate::target::Target;
-use crate::variation::{Axis, Label, Variation};
+use crate::variation::{Axis, Label, PLACES, Variation};
 use crate::verdict::{Comparison, Verdict};
 
 /// The lockfile that has PostgreSQL's sources.
 const SOURCES: &str = "postgresql";
 
 /// What one build needs of memory, in bytes, to run beside another: the root file system, the build root, the output and
-/// some compilers. PostgreSQL 18.6 was seen to need half of it.
+/// some compilers. PostgreSQL 17.11 was seen to need 1.1 GiB.
 const MEMORY_OF_A_BUILD: u64 = 3 << 30;
 
 /// Everything that the stages share.
@@ -128,10 +129,7 @@ pub enum Order {
 impl Workshop<'_> {
     /// PostgreSQL's plan. It needs neither network nor store: all is in the definitions.
     pub fn plan(&self, target: Target, toolchain: Option<&Name>) -> Result<Plan, Error> {
-        let toolchain: Toolchain = match toolchain {
-            Some(name) => self.definitions.toolchain(name)?,
-            None => self.definitions.toolchain_for(target.triple)?,
-        };
+        let toolchain = self.toolchain(target, toolchain)?;
         let lockfile = self.definitions.lockfile(&SOURCES.parse()?)?;
         let source = lockfile.source(target)?;
         let compose = self.definitions.compose(&toolchain.sysroot)?;
@@ -241,6 +239,27 @@ impl Workshop<'_> {
         shaken.admit_alike(&plain);
         let verdict = Comparison::between(&plain.outputs, &shaken.outputs).verdict();
         Ok(Rebuilt { plain, shaken, verdict })
+    }
+
+    /// Holds a PostgreSQL release's archives against what its recipe and toolchain promise.
+    pub fn check(&self, target: Target, toolchain: Option<&Name>, outputs: &[Output]) -> Result<check::Report, Error> {
+        let toolchain = self.toolchain(target, toolchain)?;
+        let exceptions = postgresql::exceptions(target.version, true);
+        let expected =
+            Expected { target: target.triple, floor: toolchain.floor, places: PLACES, exceptions: &exceptions };
+        let part = |output: &Output| {
+            let tar = self.store.read(output.tar())?;
+            Ok(Part { name: output.name().clone(), role: Role::of(output.name()), tar })
+        };
+        let parts = outputs.iter().map(part).collect::<Result<Vec<_>, StoreError>>()?;
+        Ok(check::check(parts, &expected)?)
+    }
+
+    fn toolchain(&self, target: Target, name: Option<&Name>) -> Result<Toolchain, Error> {
+        Ok(match name {
+            Some(name) => self.definitions.toolchain(name)?,
+            None => self.definitions.toolchain_for(target.triple)?,
+        })
     }
 
     /// One build's failure stops the other: there is nothing to compare it with.

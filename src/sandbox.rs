@@ -64,7 +64,7 @@ mod terminal;
 pub use doctor::{Diagnosis, Finding, Standing, diagnose};
 pub use export::{ExportError, export};
 pub use helper::{HELPER_ARGUMENT, helper_main, is_helper};
-pub use supervisor::{Cancel, available_memory, memory_needed};
+pub use supervisor::{Cancel, available_memory};
 
 /// A build to run.
 #[derive(Debug)]

@@ -8,6 +8,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+mod floor;
+
+pub use floor::{Cpu, Floor, FloorError, GlibcVersion, KernelVersion};
+
 /// A PostgreSQL release since 10: major and minor number, as in `17.11`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -93,6 +97,13 @@ impl Target {
     /// three-part version, as the consumers of PostgreSQL archives expect.
     pub fn archive_stem(&self) -> String {
         format!("postgresql-{}.{}.0-{}", self.version.major, self.version.minor, self.triple)
+    }
+
+    /// The target whose [`Target::archive_stem`] is `stem`.
+    pub fn of_archive(stem: &str) -> Option<Self> {
+        let (version, triple) = stem.strip_prefix("postgresql-")?.split_once('-')?;
+        let target = Self { version: version.strip_suffix(".0")?.parse().ok()?, triple: triple.parse().ok()? };
+        Some(target)
     }
 }
 

@@ -172,6 +172,10 @@ impl Axis {
     }
 }
 
+/// Texts that occur in an output only if it tells where it was built: below the first build's root, where the box keeps what it
+/// brings, or in a canary.
+pub const PLACES: &[&str] = &["/build/", "/pgproof/", "pgproof-"];
+
 impl Variation {
     /// The first build's conditions on a machine with `cpus` processors.
     pub fn plain(cpus: usize) -> Self {

@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
 const EXIT_CODES: &str = "\
 Exit codes:
   0  reproduced, or done as asked
-  1  not reproduced, or a test failed: an answer, not an error
+  1  not reproduced, findings, or a failed test: an answer, not an error
   2  wrong use
   3  an input failed verification
   4  the sandbox cannot be closed here
@@ -70,6 +70,8 @@ pub(crate) enum Command {
     Plan(PlanCommand),
     /// Pack an installed tree as a build's output: what another runtime left in an exported bundle
     Pack(Pack),
+    /// Say what is wrong with a release's archives, without running anything of them
+    Check(Check),
     /// Open a prompt in the sealed box, sources unpacked
     Shell(ShellCommand),
     /// Test an archive as PostgreSQL in the sealed box, beside a C library and a shell only
@@ -168,6 +170,10 @@ pub(crate) struct Rebuild {
     /// Run one build after the other even if memory allows both at once
     #[arg(long)]
     pub(crate) sequential: bool,
+
+    /// Do not check the archives
+    #[arg(long)]
+    pub(crate) no_check: bool,
 }
 
 #[derive(Debug, Args)]
@@ -180,6 +186,10 @@ pub(crate) struct Build {
     /// Where the archive, its digests and the report go
     #[arg(long, value_name = "DIR", default_value = "dist", value_hint = ValueHint::DirPath)]
     pub(crate) out: PathBuf,
+
+    /// Do not check the archives
+    #[arg(long)]
+    pub(crate) no_check: bool,
 }
 
 #[derive(Debug, Args)]
@@ -214,6 +224,17 @@ pub(crate) struct Pack {
     /// Where the archive and its digests go
     #[arg(long, value_name = "DIR", default_value = "dist", value_hint = ValueHint::DirPath)]
     pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The archives of one release: the main one, -client, -pl, -debug; .tar.gz, .tar.xz, .tar.zst, .tar.bz2 or .tar
+    #[arg(required = true, value_name = "ARCHIVE", value_hint = ValueHint::FilePath)]
+    pub(crate) archives: Vec<PathBuf>,
+
+    /// The platform that they are for [default: the one in the archive's name, or else this machine's]
+    #[arg(long, value_name = "TRIPLE")]
+    pub(crate) target: Option<Triple>,
 }
 
 #[derive(Debug, Args)]

@@ -26,7 +26,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::arguments::{Build, Fetch, Limits, Pack, PlanCommand, Rebuild, ShellCommand, Subject};
-use super::failure::{DIFFERENT, Failure};
+use super::failure::{BUILD, DIFFERENT, Failure};
+use super::report::Check;
 use super::ui::{Activity, Ui, bytes, duration};
 use super::{Answer, Session, report, this_program};
 
@@ -66,12 +67,19 @@ pub(super) fn rebuild(session: &Session, request: &Rebuild) -> Result<Answer, Fa
             unpack(&bench.store, built, &keep.join(built.variation.label.as_str()).join("out"))?;
         }
     }
-    let report = report::rebuilt(&ready, &rebuilt, order);
-    // Bytes that were not reproduced are nobody's release: only the report tells of them.
+    let check = check(&workshop, &request.subject, request.no_check, &rebuilt.plain.outputs)?;
+    let report = report::rebuilt(&ready, &rebuilt, order, &check);
+    // Bytes that were not reproduced are nobody's release, nor are those with findings: only the report tells of them.
     match &rebuilt.verdict {
+        Verdict::Reproduced(_) if check.fails() => {
+            report::write(&report, &ready.plan, &request.out)?;
+            let text = format!("{}{}", report::reproduced(&ready, &rebuilt), report::checked(&check));
+            Ok(Answer::new(text, report).with_code(BUILD))
+        }
         Verdict::Reproduced(reproduced) => {
             publish(&bench.store, &ready.plan, reproduced.outputs(), &report, &request.out)?;
             let mut text = report::reproduced(&ready, &rebuilt);
+            text.push_str(&report::checked(&check));
             text.push_str(&report::published(reproduced.outputs(), &request.out));
             Ok(Answer::new(text, report))
         }
@@ -93,9 +101,15 @@ pub(super) fn build(session: &Session, request: &Build) -> Result<Answer, Failur
         Err(error) => return Err(record_failure(&bench.store, &ready.plan, started, error)),
     };
     record(&bench.store, &ready.plan, started, &built)?;
-    let report = report::built(&ready, &built);
-    publish(&bench.store, &ready.plan, &built.outputs, &report, &request.out)?;
+    let check = check(&workshop, &request.subject, request.no_check, &built.outputs)?;
+    let report = report::built(&ready, &built, &check);
     let mut text = report::once(&ready, &built);
+    text.push_str(&report::checked(&check));
+    if check.fails() {
+        report::write(&report, &ready.plan, &request.out)?;
+        return Ok(Answer::new(text, report).with_code(BUILD));
+    }
+    publish(&bench.store, &ready.plan, &built.outputs, &report, &request.out)?;
     text.push_str(&report::published(&built.outputs, &request.out));
     Ok(Answer::new(text, report))
 }
@@ -236,9 +250,22 @@ fn plan_of(workshop: &Workshop<'_>, subject: &Subject) -> Result<Plan, Failure> 
     if let Some(path) = &subject.plan {
         return Ok(Plan::load(path)?);
     }
-    let triple = subject.target.map_or_else(Triple::host, Ok)?;
-    let target = Target { version: subject.version, triple };
-    Ok(workshop.plan(target, subject.toolchain.as_ref())?)
+    Ok(workshop.plan(target_of(subject)?, subject.toolchain.as_ref())?)
+}
+
+fn target_of(subject: &Subject) -> Result<Target, Failure> {
+    Ok(Target { version: subject.version, triple: subject.target.map_or_else(Triple::host, Ok)? })
+}
+
+/// Checks what was built, if it is PostgreSQL and nobody asked not to.
+fn check(workshop: &Workshop<'_>, subject: &Subject, skip: bool, outputs: &[Output]) -> Result<Check, Failure> {
+    if skip {
+        return Ok(Check::Skipped);
+    }
+    if subject.plan.is_some() {
+        return Ok(Check::Foreign);
+    }
+    Ok(Check::Done(workshop.check(target_of(subject)?, subject.toolchain.as_ref(), outputs)?))
 }
 
 /// The words that name the same subject again.

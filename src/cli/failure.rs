@@ -3,14 +3,16 @@
 use std::error::Error as StdError;
 use std::path::PathBuf;
 
+use pgproof::text::printable;
 use pgproof::{Error, Trouble};
 use serde_json::json;
 
 use super::Answer;
-use super::ui::printable;
 
 /// The exit code for two outputs that differ.
 pub(crate) const DIFFERENT: u8 = 1;
+/// The exit code for a build that failed, or whose archives have findings.
+pub(crate) const BUILD: u8 = 5;
 
 /// The exit code for trouble that may pass.
 pub(crate) const PASSING: u8 = 6;
@@ -78,7 +80,7 @@ impl Failure {
                 Trouble::Use => 2,
                 Trouble::Input => 3,
                 Trouble::Sandbox => 4,
-                Trouble::Build => 5,
+                Trouble::Build => BUILD,
                 Trouble::Passing => PASSING,
                 // What a shell tells of a program that Ctrl-C ended.
                 Trouble::Cancelled => 130,

@@ -12,11 +12,12 @@ use pgproof::lock::{self, NetworkError};
 use pgproof::lockfile::{Lockfile, Origin, Pin};
 use pgproof::sandbox::{self, Standing};
 use pgproof::store::{Blob, Outcome, Retain, Store};
+use pgproof::text::printable;
 use serde_json::json;
 
 use super::arguments::{Lock, Log, StoreCommand};
 use super::failure::Failure;
-use super::ui::{bytes, printable};
+use super::ui::bytes;
 use super::{Answer, Session, build, this_program};
 
 /// How many of the newest builds `gc` keeps with their outputs, and `log` lists.

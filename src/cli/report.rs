@@ -3,10 +3,12 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use pgproof::check;
 use pgproof::output::{self, Companion, Output};
 use pgproof::plan::Plan;
 use pgproof::rebuild::{Built, Order, Ready, Rebuilt};
 use pgproof::sandbox::{Outcome, StepReport};
+use pgproof::text::printable;
 use pgproof::verdict::{Differences, Verdict};
 use serde_json::{Value, json};
 
@@ -22,8 +24,47 @@ const SHOWN: usize = 40;
 /// How many differences the report has: it is held in memory. It says how many there are in all.
 const REPORTED: usize = 10_000;
 
+/// What became of checking the archives.
+pub(super) enum Check {
+    /// What was found.
+    Done(check::Report),
+    /// Somebody asked not to.
+    Skipped,
+    /// There is nothing to hold another project's archives against.
+    Foreign,
+}
+
+impl Check {
+    /// Whether the archives are no release.
+    pub(super) fn fails(&self) -> bool {
+        matches!(self, Self::Done(report) if !report.is_clean())
+    }
+
+    fn value(&self) -> Value {
+        match self {
+            Self::Done(report) => json!({ "clean": report.is_clean(), "found": report }),
+            Self::Skipped => json!({ "skipped": "--no-check was given" }),
+            Self::Foreign => json!({ "skipped": "the plan is not of the recipe for PostgreSQL" }),
+        }
+    }
+}
+
+/// What checking the archives found, for people: nothing in a line, or all of it.
+pub(super) fn checked(check: &Check) -> String {
+    match check {
+        Check::Done(report) if report.is_clean() => {
+            let accepted = report.parts.iter().map(|part| part.excepted.len()).sum::<usize>();
+            let floor = report.floor.glibc.found.map_or_else(String::new, |glibc| format!("; needs glibc {glibc}"));
+            format!("  check     self-contained and hardened but for {accepted} known exceptions{floor}\n")
+        }
+        Check::Done(report) => format!("the check failed:\n{}\n", printable(&report.to_string())),
+        Check::Skipped => "  check     skipped\n".to_owned(),
+        Check::Foreign => String::new(),
+    }
+}
+
 /// The report of two builds.
-pub(super) fn rebuilt(ready: &Ready, rebuilt: &Rebuilt, order: Order) -> Value {
+pub(super) fn rebuilt(ready: &Ready, rebuilt: &Rebuilt, order: Order, check: &Check) -> Value {
     let verdict = match &rebuilt.verdict {
         Verdict::Reproduced(_) => json!({ "reproduced": true }),
         Verdict::Different(differences) => json!({
@@ -34,39 +75,40 @@ pub(super) fn rebuilt(ready: &Ready, rebuilt: &Rebuilt, order: Order) -> Value {
             "differences": &differences.entries[..differences.entries.len().min(REPORTED)],
         }),
     };
-    json!({
-        "version": FORMAT,
-        "pgproof": env!("CARGO_PKG_VERSION"),
-        "name": ready.plan.name,
-        "plan": ready.plan.digest(),
-        "sysroot": ready.plan.sysroot,
-        "verdict": verdict,
-        "order": match order { Order::Together => "together", Order::InTurn => "in-turn" },
-        "builds": [build(&rebuilt.plain), build(&rebuilt.shaken)],
-    })
+    let mut report = of(&ready.plan);
+    report["verdict"] = verdict;
+    report["order"] = json!(match order {
+        Order::Together => "together",
+        Order::InTurn => "in-turn",
+    });
+    report["builds"] = json!([build(&rebuilt.plain), build(&rebuilt.shaken)]);
+    report["check"] = check.value();
+    report
 }
 
 /// The report of one build.
-pub(super) fn built(ready: &Ready, built: &Built) -> Value {
-    json!({
-        "version": FORMAT,
-        "pgproof": env!("CARGO_PKG_VERSION"),
-        "name": ready.plan.name,
-        "plan": ready.plan.digest(),
-        "sysroot": ready.plan.sysroot,
-        "builds": [build(built)],
-    })
+pub(super) fn built(ready: &Ready, built: &Built, check: &Check) -> Value {
+    let mut report = of(&ready.plan);
+    report["builds"] = json!([build(built)]);
+    report["check"] = check.value();
+    report
 }
 
 /// The report of trees that somebody else's runtime built.
 pub(super) fn packed(plan: &Plan, outputs: &[Output]) -> Value {
+    let mut report = of(plan);
+    report["archives"] = json!(archives(outputs));
+    report
+}
+
+/// What every report begins with.
+fn of(plan: &Plan) -> Value {
     json!({
         "version": FORMAT,
         "pgproof": env!("CARGO_PKG_VERSION"),
         "name": plan.name,
         "plan": plan.digest(),
         "sysroot": plan.sysroot,
-        "archives": archives(outputs),
     })
 }
 

@@ -6,13 +6,14 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use pgproof::digest::Digest;
 use pgproof::store::{Outcome, Record, Store};
+use pgproof::text::printable;
 use pgproof::trial::{self, Counts, Regress, Report, Request, Suite};
 use serde_json::json;
 
 use super::arguments::Test;
 use super::build::{Bench, cancel_on_signals, now};
 use super::failure::{DIFFERENT, Failure};
-use super::ui::{duration, printable};
+use super::ui::duration;
 use super::{Answer, Session};
 
 /// How many lines of what a failed check printed are shown to a person, and how many names of what was left out.

@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
+use pgproof::text::printable;
 
 /// How progress is shown.
 pub(crate) struct Ui {
@@ -149,16 +150,4 @@ pub(crate) fn duration(duration: Duration) -> String {
 /// `34.2 MiB`.
 pub(crate) fn bytes(count: u64) -> String {
     HumanBytes(count).to_string()
-}
-
-/// `text` without what a terminal would obey.
-pub(crate) fn printable(text: &str) -> String {
-    let harmless = |character: char| match character {
-        '\n' | '\t' => character,
-        // The latter turn the direction of writing: other words are seen than there are.
-        control if control.is_control() => '\u{fffd}',
-        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
-        plain => plain,
-    };
-    text.chars().map(harmless).collect()
 }

@@ -3,11 +3,15 @@
 //! It decides the options and steps of each release from 13 on. It never patches PostgreSQL: what is built is the bytes of
 //! the release tarball.
 
+pub use exceptions::exceptions;
+
 use crate::definitions::Toolchain;
 use crate::digest::Digest;
 use crate::lockfile::{Origin, Source};
 use crate::plan::{Compression, FORMAT, Input, Plan, Step, Sysroot, Unpack};
 use crate::target::{Target, Version};
+
+mod exceptions;
 
 /// Where PostgreSQL believes to be installed: its own default. It finds its files relative to its programs.
 const PREFIX: &str = "/usr/local/pgsql";

@@ -30,6 +30,7 @@ use super::{
 use crate::digest::Digest;
 use crate::lockfile::Name;
 use crate::store::{Blob, Incoming, Store};
+use crate::text::printable;
 use crate::tree::{self, TreeError};
 use crate::variation::{Axis, Variation};
 
@@ -399,7 +400,7 @@ fn needs(job: &Job<'_>) -> (u64, u64) {
 
 /// How many bytes of memory a build's files are expected to take, whatever its limits: what does not fit goes to disk. Its
 /// processes need more.
-pub fn memory_needed(job: &Job<'_>) -> u64 {
+fn memory_needed(job: &Job<'_>) -> u64 {
     let (root, build) = needs(job);
     if job.variation.on_disk { root } else { root + build }
 }
@@ -770,18 +771,11 @@ impl Tail {
         if !self.current.is_empty() {
             self.lines.push_back(self.current);
         }
-        let harmless = |character: char| match character {
-            '\t' => ' ',
-            control if control.is_control() => '\u{fffd}',
-            // Characters that turn the direction of writing show other words than there are.
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
-            plain => plain,
-        };
         let skipped = self.lines.len().saturating_sub(TAIL_LINES);
         self.lines
             .iter()
             .skip(skipped)
-            .map(|line| String::from_utf8_lossy(line).chars().map(harmless).collect())
+            .map(|line| printable(&String::from_utf8_lossy(line)).replace('\t', " "))
             .collect()
     }
 }

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::fmt;
 
 use super::Refusal;
+use crate::text::is_obeyed;
 
 /// The longest path, in bytes. Linux's `PATH_MAX` without its NUL byte.
 pub(super) const LENGTH_LIMIT: usize = 4095;
@@ -121,19 +122,11 @@ pub(super) fn check_target(target: &[u8]) -> Result<(), Refusal> {
 /// Checks that a name or link target is text that can be printed: it goes into file lists and onto terminals.
 pub(crate) fn check_text(bytes: &[u8]) -> Result<(), Refusal> {
     match std::str::from_utf8(bytes) {
-        Ok(text) if text.chars().any(|character| character.is_control() || DIRECTIONS.contains(&character)) => {
-            Err(Refusal::Control)
-        }
+        Ok(text) if text.chars().any(is_obeyed) => Err(Refusal::Control),
         Ok(_) => Ok(()),
         Err(_) => Err(Refusal::Encoding),
     }
 }
-
-/// The marks of Unicode's bidirectional algorithm (UAX #9, table 3): they make a name look like another.
-const DIRECTIONS: [char; 12] = [
-    '\u{61c}', '\u{200e}', '\u{200f}', '\u{202a}', '\u{202b}', '\u{202c}', '\u{202d}', '\u{202e}', '\u{2066}',
-    '\u{2067}', '\u{2068}', '\u{2069}',
-];
 
 impl Ord for EntryPath {
     fn cmp(&self, other: &Self) -> Ordering {

@@ -1,6 +1,7 @@
 //! The program as a person meets it: what is typed, what is seen, and the exit code.
 
 mod builds;
+mod check;
 mod ends;
 mod inputs;
 mod scene;

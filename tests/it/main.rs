@@ -8,6 +8,8 @@
 )]
 
 mod architecture;
+mod check;
+mod check_hostile;
 mod cli;
 mod definitions;
 mod digest;

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use pgproof::definitions::{Definitions, Toolchain};
 use pgproof::digest::Digest;
 use pgproof::lockfile::Source;
-use pgproof::plan::{Plan, postgresql};
-use pgproof::target::{Target, Triple, Version};
+use pgproof::plan::{Plan, Step, postgresql};
+use pgproof::target::{Cpu, Floor, Target, Triple, Version};
 use serde_json::{Value, json};
 
 fn toolchain() -> Toolchain {
     Toolchain {
         target: Triple::X86_64UnknownLinuxGnu,
         sysroot: "bookworm-amd64".parse().unwrap(),
+        floor: Floor { glibc: "2.36".parse().unwrap(), kernel: "3.2.0".parse().unwrap(), cpu: Cpu::X86_64 },
         environment: BTreeMap::from([("PATH".to_owned(), "/usr/bin".to_owned())]),
     }
 }
@@ -91,10 +92,12 @@ fn every_field_that_decides_bytes_is_in_the_identity() {
         ("/steps/0/argv", json!(["make", "all"])),
         ("/steps/0/directory", json!(".")),
         ("/output", json!("usr")),
+        ("/parts", json!({"debug": "debug"})),
     ] {
         let mut changed = small();
         match changed.pointer_mut(pointer) {
             Some(field) => *field = value,
+            None if pointer == "/parts" => changed["parts"] = value,
             None => changed["inputs"][0]["unpack"]["strip"] = value,
         }
         let changed = Plan::parse(changed.to_string().as_bytes()).unwrap();
@@ -111,21 +114,27 @@ fn the_plan_format_is_pinned() {
 
 #[test]
 fn the_recipe_knows_what_each_release_knows() {
-    let words =
-        |version: &str| postgresql(version).steps.iter().map(|step| step.argv.join(" ")).collect::<Vec<_>>().join("\n");
+    // What runs in the box to make archives is a program of many lines.
+    let shown = |word: &String| if word.contains('\n') { "…" } else { word }.to_owned();
+    let line = |step: &Step| step.argv.iter().map(shown).collect::<Vec<_>>().join(" ");
+    let words = |version: &str| postgresql(version).steps.iter().map(line).collect::<Vec<_>>().join("\n");
     insta::assert_snapshot!(words("17.11"), @r"
     ./configure --enable-nls --prefix=/usr/local/pgsql --with-gssapi --with-icu --with-ldap --with-libedit-preferred --with-libxml --with-libxslt --with-lz4 --with-openssl --with-pam --with-perl --with-python --with-tcl --with-uuid=e2fs --with-zstd
-    make world-bin
-    make install-world-bin DESTDIR=/pgproof/out
-    sed -i -E s/^(abs_top_(builddir|srcdir)) = .*/\1 =/ /pgproof/out/usr/local/pgsql/lib/pgxs/src/Makefile.global
+    make world-bin rpathdir=$$ORIGIN/../lib
+    make install-world-bin rpathdir=$$ORIGIN/../lib DESTDIR=/pgproof/out/installed
+    sed -i -E s/^(abs_top_(builddir|srcdir)) = .*/\1 =/ /pgproof/out/installed/usr/local/pgsql/lib/pgxs/src/Makefile.global
+    sed -i s|/usr/local/pgsql|${pcfiledir}/../..|g /pgproof/out/installed/usr/local/pgsql/lib/pkgconfig/libecpg.pc /pgproof/out/installed/usr/local/pgsql/lib/pkgconfig/libecpg_compat.pc /pgproof/out/installed/usr/local/pgsql/lib/pkgconfig/libpgtypes.pc /pgproof/out/installed/usr/local/pgsql/lib/pkgconfig/libpq.pc
+    python3 -I -c … /pgproof/out/installed/usr/local/pgsql /pgproof/out postgresql-17.11 postgresql-17.11.0-x86_64-unknown-linux-gnu
     ");
     insta::assert_snapshot!(words("13.16"), @r"
     ./configure --enable-nls --prefix=/usr/local/pgsql --with-gssapi --with-icu --with-ldap --with-libedit-preferred --with-libxml --with-libxslt --with-openssl --with-pam --with-perl --with-python --with-tcl --with-uuid=e2fs
-    make all
-    make all
-    make install DESTDIR=/pgproof/out
-    make install DESTDIR=/pgproof/out
-    sed -i -E s/^(abs_top_(builddir|srcdir)) = .*/\1 =/ /pgproof/out/usr/local/pgsql/lib/pgxs/src/Makefile.global
+    make all rpathdir=$$ORIGIN/../lib
+    make all rpathdir=$$ORIGIN/../lib
+    make install rpathdir=$$ORIGIN/../lib DESTDIR=/pgproof/out/installed
+    make install rpathdir=$$ORIGIN/../lib DESTDIR=/pgproof/out/installed
+    sed -i -E s/^(abs_top_(builddir|srcdir)) = .*/\1 =/ /pgproof/out/installed/usr/local/pgsql/lib/pgxs/src/Makefile.global
+    sed -i s|/usr/local/pgsql|${pcfiledir}/../..|g /pgproof/out/installed/usr/local/pgsql/lib/pkgconfig/libecpg.pc /pgproof/out/installed/usr/local/pgsql/lib/pkgconfig/libecpg_compat.pc /pgproof/out/installed/usr/local/pgsql/lib/pkgconfig/libpgtypes.pc /pgproof/out/installed/usr/local/pgsql/lib/pkgconfig/libpq.pc
+    python3 -I -c … /pgproof/out/installed/usr/local/pgsql /pgproof/out postgresql-13.16 postgresql-13.16.0-x86_64-unknown-linux-gnu
     ");
     assert!(words("14.0").contains("--with-lz4") && !words("14.0").contains("--with-zstd"));
     assert!(words("15.18").contains("--with-zstd"));
@@ -145,11 +154,15 @@ fn a_release_without_a_recipe_is_refused() {
 #[test]
 fn a_strangers_plan_is_checked() {
     insta::assert_snapshot!(refusal(|plan| plan["version"] = json!(2)), @"the plan has format version 2, this pgproof reads 1");
-    insta::assert_snapshot!(refusal(|plan| plan["privileged"] = json!(true)), @"the plan is malformed: unknown field `privileged`, expected one of `version`, `name`, `sourceDateEpoch`, `sysroot`, `inputs`, `environment`, `steps`, `output` at line 1 column 343");
+    insta::assert_snapshot!(refusal(|plan| plan["privileged"] = json!(true)), @"the plan is malformed: unknown field `privileged`, expected one of `version`, `name`, `sourceDateEpoch`, `sysroot`, `inputs`, `environment`, `steps`, `output`, `parts` at line 1 column 343");
     insta::assert_snapshot!(refusal(|plan| plan["name"] = json!("../../etc/passwd")), @r#"the plan is malformed: "../../etc/passwd" is not a name: letters, digits and +-.:~_ only, starting with a letter or digit at line 1 column 324"#);
     insta::assert_snapshot!(refusal(|plan| plan["name"] = json!("a".repeat(201))), @"the plan's name has more than 200 bytes");
     insta::assert_snapshot!(refusal(|plan| plan["output"] = json!("/etc")), @r#"the plan is malformed: "/etc" is not a plain relative path at line 1 column 333"#);
     insta::assert_snapshot!(refusal(|plan| plan["output"] = json!("usr/../..")), @r#"the plan is malformed: "usr/../.." is not a plain relative path at line 1 column 338"#);
+    insta::assert_snapshot!(refusal(|plan| plan["parts"] = json!({"debug": "../../etc"})), @r#"the plan is malformed: "../../etc" is not a plain relative path at line 1 column 360"#);
+    insta::assert_snapshot!(refusal(|plan| plan["parts"] = json!({"../debug": "debug"})), @r#"the plan is malformed: "../debug" is not a name: letters, digits and +-.:~_ only, starting with a letter or digit at line 1 column 350"#);
+    insta::assert_snapshot!(refusal(|plan| plan["parts"] = json!({"a".repeat(191): "debug"})), @"the plan's name has more than 200 bytes");
+    insta::assert_snapshot!(refusal(|plan| plan["parts"] = (0..17).map(|n| (n.to_string(), json!("."))).collect::<serde_json::Map<_, _>>().into()), @"the plan has 17 parts; 1 to 16 are allowed");
     insta::assert_snapshot!(refusal(|plan| plan["steps"] = json!([])), @"the plan has 0 steps; 1 to 1024 are allowed");
     insta::assert_snapshot!(refusal(|plan| plan["steps"][0]["argv"] = json!([])), @"step build: it names no program");
     insta::assert_snapshot!(refusal(|plan| plan["steps"][0]["argv"] = json!(["make", "a\0b"])), @"step build: an argument has a NUL");

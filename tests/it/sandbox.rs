@@ -237,6 +237,7 @@ fn the_environment_is_the_declared_one() {
     LOGNAME=build
     MAKEFLAGS=-j2
     PATH=/bin
+    PGPROOF_BUILD_ROOT=/build
     PWD=/build
     SOURCE_DATE_EPOCH=1700000000
     TERM=dumb

@@ -159,11 +159,40 @@ fn packages_become_one_normalised_layer() {
     5 0755 usr/share/doc/
     5 0755 usr/share/doc/libc6/
     0 0644 usr/share/doc/libc6/copyright LGPL
+    5 0755 var/lib/
+    5 0755 var/lib/dpkg/
+    5 0755 var/lib/dpkg/info/
+    0 0644 var/lib/dpkg/info/dash.list /usr/bin/dash
+    /usr/bin/dash.real
+    /usr/bin/sh
+    /usr/share
+    /usr/share/secret
+    /var/local
+    0 0644 var/lib/dpkg/info/libc6.list /usr/lib/x86_64-linux-gnu
+    /usr/lib/x86_64-linux-gnu/libc.so.6
+    /usr/share/doc
+    /usr/share/doc/libc6
+    /usr/share/doc/libc6/copyright
+    0 0644 var/lib/dpkg/status Package: dash
+    Status: install ok installed
+    Maintainer: unknown
+    Architecture: amd64
+    Source: dash (1.0)
+    Version: 1.0
+    Description: dash
+
+    Package: libc6
+    Status: install ok installed
+    Maintainer: unknown
+    Architecture: amd64
+    Source: libc6 (1.0)
+    Version: 1.0
+    Description: libc6
     ");
     // The format: whoever changes it makes every pin in the world worthless.
     assert_eq!(
         rootfs.manifest().to_string(),
-        "sha256:8762fac92371cff65624dc746312c2a97b7a1aed736a176e9063412afe8986ee"
+        "sha256:d1f340e2f59583ca8dab781177012eaf126527aca80bcd7777d1d50069acf6df"
     );
 }
 
@@ -176,9 +205,9 @@ fn the_image_is_an_oci_image() {
         text
     };
     let manifest = read(rootfs.manifest());
-    insta::assert_snapshot!(manifest, @r#"{"config":{"digest":"sha256:ead37d6073498fbc6938161cdac721d0abdd9c463165f018ec4cd416485f8671","mediaType":"application/vnd.oci.image.config.v1+json","size":196},"layers":[{"digest":"sha256:419f1a619c5c2afb5cb7dcbb0b10346a27cfa008a20360fbd6f7da7505e5c45f","mediaType":"application/vnd.oci.image.layer.v1.tar","size":22528}],"mediaType":"application/vnd.oci.image.manifest.v1+json","schemaVersion":2}"#);
+    insta::assert_snapshot!(manifest, @r#"{"config":{"digest":"sha256:8e2d4361d5df1fe42e2f70dab9646e6d0830096583c8bc7a56d07a239b406e1b","mediaType":"application/vnd.oci.image.config.v1+json","size":196},"layers":[{"digest":"sha256:c638f4ccfeef9caff690e40a1671eaaa04aa37fbbd8aeebb36868cebd7497b28","mediaType":"application/vnd.oci.image.layer.v1.tar","size":27136}],"mediaType":"application/vnd.oci.image.manifest.v1+json","schemaVersion":2}"#);
     let parsed: serde_json::Value = serde_json::from_str(&manifest).unwrap();
-    insta::assert_snapshot!(read(parsed["config"]["digest"].as_str().unwrap().parse().unwrap()), @r#"{"architecture":"amd64","config":{},"created":"2026-07-11T10:16:37Z","os":"linux","rootfs":{"diff_ids":["sha256:419f1a619c5c2afb5cb7dcbb0b10346a27cfa008a20360fbd6f7da7505e5c45f"],"type":"layers"}}"#);
+    insta::assert_snapshot!(read(parsed["config"]["digest"].as_str().unwrap().parse().unwrap()), @r#"{"architecture":"amd64","config":{},"created":"2026-07-11T10:16:37Z","os":"linux","rootfs":{"diff_ids":["sha256:c638f4ccfeef9caff690e40a1671eaaa04aa37fbbd8aeebb36868cebd7497b28"],"type":"layers"}}"#);
     assert_eq!(store.tagged(&debian::NAME.parse().unwrap()).unwrap(), store.find(rootfs.manifest()).unwrap());
     assert_eq!(sysroot::find(&store, rootfs.manifest()).unwrap(), rootfs);
 }
@@ -523,9 +552,9 @@ fn an_image_that_cannot_be_a_root_file_system_is_refused() {
     the image MANIFEST cannot be a root file system
       because its manifest has digests that are not SHA-256
     the image MANIFEST cannot be a root file system
-      because its layer sha256:419f1a619c5c2afb5cb7dcbb0b10346a27cfa008a20360fbd6f7da7505e5c45f has 22528 bytes in the store, its manifest says 1
+      because its layer sha256:c638f4ccfeef9caff690e40a1671eaaa04aa37fbbd8aeebb36868cebd7497b28 has 27136 bytes in the store, its manifest says 1
     the image MANIFEST cannot be a root file system
-      because its layer sha256:ead37d6073498fbc6938161cdac721d0abdd9c463165f018ec4cd416485f8671 has 196 bytes in the store, its manifest says 22528
+      because its layer sha256:8e2d4361d5df1fe42e2f70dab9646e6d0830096583c8bc7a56d07a239b406e1b has 196 bytes in the store, its manifest says 27136
     the image MANIFEST is not in the store STORE as a whole
     the image MANIFEST cannot be a root file system
       because its configuration is malformed

@@ -22,20 +22,13 @@ GLIBC = re.compile(r"(ld-linux.*|lib(c|m|pthread|dl|rt|resolv|util|anl))\.so(\.\
 # What is left to the host because it is only of use with the host's interpreter and its modules.
 INTERPRETERS = re.compile(r"lib(perl|python|tcl)\d?\..*")
 
-CLIENT_PROGRAMS = """
-    clusterdb createdb createuser dropdb dropuser oid2name pg_amcheck pg_basebackup pg_dump pg_dumpall pg_isready
-    pg_receivewal pg_recvlogical pg_restore pg_verifybackup pgbench psql reindexdb vacuumdb vacuumlo
+CLIENT_FILES = """
+    bin/clusterdb bin/createdb bin/createuser bin/dropdb bin/dropuser bin/oid2name bin/pg_amcheck bin/pg_basebackup
+    bin/pg_dump bin/pg_dumpall bin/pg_isready bin/pg_receivewal bin/pg_recvlogical bin/pg_restore bin/pg_verifybackup
+    bin/pgbench bin/psql bin/reindexdb bin/vacuumdb bin/vacuumlo
+    include/libpq include/libpq-events.h include/libpq-fe.h include/pg_config_ext.h include/postgres_ext.h
+    lib/libpq.so lib/pkgconfig/libpq.pc share/psqlrc.sample
 """.split()
-CLIENT_FILES = [
-    "include/libpq",
-    "include/libpq-events.h",
-    "include/libpq-fe.h",
-    "include/pg_config_ext.h",
-    "include/postgres_ext.h",
-    "lib/libpq.so",
-    "lib/pkgconfig/libpq.pc",
-    "share/psqlrc.sample",
-]
 CLIENT_CATALOGUES = {"libpq5", "pg_amcheck", "pg_basebackup", "pg_dump", "pg_verifybackup", "pgscripts", "psql"}
 
 
@@ -218,13 +211,11 @@ class Archives:
                 if os.path.islink(source):
                     copy(os.path.join(os.path.dirname(path), os.readlink(source)))
 
-        for path in CLIENT_FILES:
+        # No release has them all.
+        present = [path for path in CLIENT_FILES if os.path.lexists(os.path.join(self.main, path))]
+        for path in present:
             copy(path)
-        waiting = ["lib/libpq.so"]
-        for program in CLIENT_PROGRAMS:
-            # Older releases have fewer.
-            if os.path.exists(os.path.join(self.main, "bin", program)):
-                waiting.append(f"bin/{program}")
+        waiting = [path for path in present if path.startswith("bin/")] + ["lib/libpq.so"]
         bundled = {}
         while waiting:
             path = waiting.pop()

@@ -39,7 +39,7 @@ fn offline_opens_no_connection_and_tells_what_is_missing() {
       because the store lacks 2 inputs, and the network may not be used: busybox_1.0_amd64.deb, hello-1.0.tar; run `pgproof fetch` without --offline once, or put files in with `pgproof store add FILE`
     exit 6
     error: cannot fetch
-      because the store lacks 203 inputs, and the network may not be used: postgresql-17.11.tar.bz2, gcc-12_12.2.0-14+deb12u1_amd64.deb, g++-12_12.2.0-14+deb12u1_amd64.deb, libicu-dev_72.1-3+deb12u1_amd64.deb, cpp-12_12.2.0-14+deb12u1_amd64.deb and 198 more; run `pgproof fetch` without --offline once, or put files in with `pgproof store add FILE`
+      because the store lacks 204 inputs, and the network may not be used: postgresql-17.11.tar.bz2, gcc-12_12.2.0-14+deb12u1_amd64.deb, g++-12_12.2.0-14+deb12u1_amd64.deb, libicu-dev_72.1-3+deb12u1_amd64.deb, cpp-12_12.2.0-14+deb12u1_amd64.deb and 199 more; run `pgproof fetch` without --offline once, or put files in with `pgproof store add FILE`
     exit 6
     ");
     assert_eq!(scene.mirror.connections(), 0);

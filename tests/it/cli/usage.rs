@@ -23,6 +23,7 @@ fn help_tells_the_commands_and_the_exit_codes() {
       plan         Print the canonical plan; its SHA-256 is the build's identity
       pack         Pack an installed tree as a build's output: what another runtime left in an exported
                    bundle
+      check        Say what is wrong with a release's archives, without running anything of them
       shell        Open a prompt in the sealed box, sources unpacked
       test         Test an archive as PostgreSQL in the sealed box, beside a C library and a shell only
       log          Show what earlier builds and tests printed
@@ -47,7 +48,7 @@ fn help_tells_the_commands_and_the_exit_codes() {
 
     Exit codes:
       0  reproduced, or done as asked
-      1  not reproduced, or a test failed: an answer, not an error
+      1  not reproduced, findings, or a failed test: an answer, not an error
       2  wrong use
       3  an input failed verification
       4  the sandbox cannot be closed here
@@ -293,7 +294,7 @@ fn hostile_plans_are_wrong_use() {
     exit 2
     error: cannot use the plan
       because the plan is malformed
-      because unknown field `network`, expected one of `version`, `name`, `sourceDateEpoch`, `sysroot`, `inputs`, `environment`, `steps`, `output` at line 1 column 303
+      because unknown field `network`, expected one of `version`, `name`, `sourceDateEpoch`, `sysroot`, `inputs`, `environment`, `steps`, `output`, `parts` at line 1 column 303
     exit 2
     error: cannot use the plan
       because "A=B" is not the name of an environment variable, or its value has a NUL
