@@ -43,6 +43,7 @@ mod places;
 mod release;
 
 pub use finding::{Excepted, Exception, Finding, Kind, Stale};
+pub(crate) use release::what_is;
 pub use release::{Release, ReleaseError};
 
 use contents::{Contents, Node, View};

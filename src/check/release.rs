@@ -162,7 +162,8 @@ const MAGIC: &[(&[u8], &str)] = &[
     (b"#!", "a script"),
 ];
 
-fn what_is(sample: &[u8]) -> &'static str {
+/// What a file is that is no archive, by its first bytes.
+pub(crate) fn what_is(sample: &[u8]) -> &'static str {
     if sample.is_empty() {
         return "an empty file";
     }

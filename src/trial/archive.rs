@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::TrialError;
+use crate::check;
 use crate::compression::Compression;
 use crate::digest::{Digest, HashingReader};
 use crate::target::Triple;
@@ -286,9 +287,9 @@ fn visit(path: &Path, compression: Compression, visitor: &mut Visitor<'_>) -> Re
         let mut reader = Reader::new(stream, LIMITS);
         entries(&mut reader, visitor).map_err(|error| match &error {
             TreeError::Malformed { offset: 0, defect: Defect::Header | Defect::Truncated } => {
-                TrialError::NotAnArchive {
-                    path: path.to_owned(),
-                    what: format!("a {compression} file that holds no tar"),
+                match sniff(path, compression) {
+                    Ok(what) => TrialError::NotAnArchive { path: path.to_owned(), what },
+                    Err(source) => unreadable(source),
                 }
             }
             TreeError::Read { source } => TrialError::NotAnArchive {
@@ -342,45 +343,30 @@ fn entries<R: Read>(reader: &mut Reader<R>, visitor: &mut Visitor<'_>) -> Result
     Ok(())
 }
 
-/// How the file is compressed, or what it is instead of an archive.
+/// How the file is compressed.
 fn recognise(path: &Path) -> Result<Compression, TrialError> {
     let unreadable = |source| TrialError::Unreadable { path: path.to_owned(), source };
     let file = File::open(path).map_err(unreadable)?;
     if file.metadata().map_err(unreadable)?.is_dir() {
         return Err(TrialError::NotAnArchive { path: path.to_owned(), what: "a directory".to_owned() });
     }
-    let mut head = Vec::new();
-    file.take(HEAD as u64).read_to_end(&mut head).map_err(unreadable)?;
-    match sniff(&head) {
-        Ok(compression) => Ok(compression),
-        Err(what) => Err(TrialError::NotAnArchive { path: path.to_owned(), what: what.to_owned() }),
-    }
+    Ok(Compression::of(&head(file).map_err(unreadable)?))
 }
 
-/// Tells by its first bytes how a tar is compressed, or what it is that is no tar.
-fn sniff(head: &[u8]) -> Result<Compression, &'static str> {
-    let text = String::from_utf8_lossy(head).trim_start().to_ascii_lowercase();
-    Err(match head {
-        [0x1f, 0x8b, ..] => return Ok(Compression::Gzip),
-        [b'B', b'Z', b'h', ..] => return Ok(Compression::Bzip2),
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => return Ok(Compression::Xz),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => return Ok(Compression::Zstd),
-        _ if head.get(257..262) == Some(b"ustar") => return Ok(Compression::None),
-        [] => "an empty file",
-        [0x7f, b'E', b'L', b'F', ..] => "an ELF program or library",
-        [b'P', b'K', 3 | 5, 4 | 6, ..] => "a zip archive",
-        [b'7', b'z', 0xbc, 0xaf, ..] => "a 7z archive",
-        [0xed, 0xab, 0xee, 0xdb, ..] => "an RPM package",
-        [b'M', b'Z', ..] => "a Windows program",
-        [0xcf | 0xce, 0xfa, 0xed, 0xfe, ..] | [0xca, 0xfe, 0xba, 0xbe, ..] => "a macOS program or a Java class",
-        _ if head.starts_with(b"!<arch>\ndebian-binary") => "a Debian package",
-        _ if head.starts_with(b"!<arch>\n") => "a static library",
-        _ if head.starts_with(b"%PDF") => "a PDF document",
-        _ if head.starts_with(b"#!") => "a script",
-        _ if text.starts_with("<!doctype html") || text.starts_with("<html") => "an HTML page",
-        _ if text.starts_with("<?xml") => "an XML document",
-        _ if text.starts_with("version https://git-lfs") => "a Git LFS pointer, not the file that it stands for",
-        _ if std::str::from_utf8(head).is_ok_and(|text| !text.contains('\0')) => "a text file",
-        _ => "data of no known format",
+/// What the file is instead of a tar.
+fn sniff(path: &Path, compression: Compression) -> io::Result<String> {
+    let head = head(compression.reader(File::open(path)?)?)?;
+    let what = check::what_is(&head);
+    Ok(match compression {
+        Compression::None => what.to_owned(),
+        Compression::Gzip | Compression::Bzip2 | Compression::Xz | Compression::Zstd => {
+            format!("{what}, compressed with {compression}")
+        }
     })
+}
+
+fn head(reader: impl Read) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    reader.take(HEAD as u64).read_to_end(&mut head)?;
+    Ok(head)
 }

@@ -7,7 +7,8 @@
 archive=$1
 shift
 bin=$archive/bin
-data="$PWD/../test server"
+# Beside the sources, and without "..": a test wants a plain path.
+data="${PWD%/*}/test server"
 read -r token </pgproof/inputs/token
 # What the box sets for builds is no condition of a test.
 unset LANG LANGUAGE TZ

@@ -50,17 +50,17 @@ fn what_is_no_archive_is_named() {
     zip.resize(600, 0);
     let samples: [(&str, Vec<u8>, &str); 14] = [
         ("empty", Vec::new(), "an empty file"),
-        ("elf", std::fs::read(env!("CARGO_BIN_EXE_pgproof")).unwrap()[..4096].to_vec(), "an ELF program or library"),
+        ("elf", std::fs::read(env!("CARGO_BIN_EXE_pgproof")).unwrap()[..4096].to_vec(), "an ELF file"),
         ("zip", zip, "a zip archive"),
         ("deb", ar(&[("debian-binary", b"2.0\n")]), "a Debian package"),
         ("html", b"\n<!DOCTYPE html><html>404</html>".to_vec(), "an HTML page"),
-        ("text", "größer".into(), "a text file"),
+        ("text", "größer".into(), "a text"),
         ("script", b"#!/bin/sh\n".to_vec(), "a script"),
-        ("data", vec![0xab; 4096], "data of no known format"),
+        ("data", vec![0xab; 4096], "something that pgproof does not know"),
         ("tar", tar.clone(), "a tar archive without bin/postgres"),
         ("tar.gz", gzip(&tar), "a tar archive without bin/postgres"),
         ("deep", gzip(&Archive::new().file("a/b/bin/postgres", "").end()), "a tar archive without bin/postgres"),
-        ("text.gz", gzip(b"no tar"), "a gzip file that holds no tar"),
+        ("text.gz", gzip(b"no tar"), "a text, compressed with gzip"),
         ("cut.gz", whole[..whole.len() / 2].to_vec(), "a broken gzip file"),
         ("zeros.gz", gzip(&[0; 10240]), "a tar archive without bin/postgres"),
     ];

@@ -91,6 +91,7 @@ fn help_tells_the_commands_and_the_exit_codes() {
           --keep <DIR>         Leave both builds' trees here: plain/build, plain/out, shaken/build and
                                shaken/out. Empty, or not there yet
           --sequential         Run one build after the other even if memory allows both at once
+          --no-check           Do not check the archives
       -h, --help               Print help
     exit 0
     ");
