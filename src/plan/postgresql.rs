@@ -23,7 +23,7 @@ const ASSEMBLE: &str = include_str!("postgresql/assemble.py");
 const PARTS: &[&str] = &["client", "debug", "pl"];
 
 /// Where the linker writes that libraries are found: right for what lies in `bin` and in `lib`. On the command line of `make` it
-/// takes the place of what is there for PL/Perl and PL/Python too, and unlike `LDFLAGS` it is not recorded in `pg_config`.
+/// takes the place of what is there for PL/Perl and PL/Python too.
 const RUN_PATH: &str = "rpathdir=$$ORIGIN/../lib";
 
 /// An option of `configure` that only some releases know.
@@ -105,7 +105,7 @@ pub fn plan(target: Target, source: &Source, toolchain: &Toolchain, manifest: Di
             origins: source.origins.iter().map(Origin::clone).collect(),
         }],
         environment: toolchain.environment.clone(),
-        steps: steps(target),
+        steps: steps(target, toolchain),
         output: valid("main"),
         parts: PARTS.iter().map(|part| (valid(part), valid(part))).collect(),
     })
@@ -116,7 +116,7 @@ fn sources(version: Version) -> String {
     format!("postgresql-{version}")
 }
 
-fn steps(target: Target) -> Vec<Step> {
+fn steps(target: Target, toolchain: &Toolchain) -> Vec<Step> {
     let version = target.version;
     let mut configure = vec!["./configure".to_owned(), format!("--prefix={PREFIX}")];
     configure.extend(OPTIONS.iter().map(ToString::to_string));
@@ -127,15 +127,20 @@ fn steps(target: Target) -> Vec<Step> {
     let sources = sources(version);
     let contrib = format!("{sources}/contrib");
     let destination = "DESTDIR=/pgproof/out/installed";
+    // What `pg_config` tells of the linker's flags: without a run path, which would be of no use to anybody else.
+    let recorded = format!("STD_LDFLAGS={}", toolchain.environment.get("LDFLAGS").map_or("", String::as_str));
+    let make = |name: &str, directory: &str, words: &[&str]| {
+        step(name, directory, ["make"].iter().chain(words).copied().chain([RUN_PATH, &recorded]))
+    };
     let mut steps = vec![step("configure", &sources, configure)];
     if version.major >= 15 {
-        steps.push(step("build", &sources, ["make", "world-bin", RUN_PATH]));
-        steps.push(step("install", &sources, ["make", "install-world-bin", RUN_PATH, destination]));
+        steps.push(make("build", &sources, &["world-bin"]));
+        steps.push(make("install", &sources, &["install-world-bin", destination]));
     } else {
-        steps.push(step("build", &sources, ["make", "all", RUN_PATH]));
-        steps.push(step("build-contrib", &contrib, ["make", "all", RUN_PATH]));
-        steps.push(step("install", &sources, ["make", "install", RUN_PATH, destination]));
-        steps.push(step("install-contrib", &contrib, ["make", "install", RUN_PATH, destination]));
+        steps.push(make("build", &sources, &["all"]));
+        steps.push(make("build-contrib", &contrib, &["all"]));
+        steps.push(make("install", &sources, &["install", destination]));
+        steps.push(make("install-contrib", &contrib, &["install", destination]));
     }
     let installed = format!("/pgproof/out/installed{PREFIX}");
     // Makefile.global is installed for extensions, which read neither variable, and both hold the build path.

@@ -14,7 +14,9 @@ fn toolchain() -> Toolchain {
         target: Triple::X86_64UnknownLinuxGnu,
         sysroot: "bookworm-amd64".parse().unwrap(),
         floor: Floor { glibc: "2.36".parse().unwrap(), kernel: "3.2.0".parse().unwrap(), cpu: Cpu::X86_64 },
-        environment: BTreeMap::from([("PATH".to_owned(), "/usr/bin".to_owned())]),
+        environment: BTreeMap::from(
+            [("PATH", "/usr/bin"), ("LDFLAGS", "-Wl,-z,now")].map(|(name, value)| (name.to_owned(), value.to_owned())),
+        ),
     }
 }
 
@@ -120,18 +122,18 @@ fn the_recipe_knows_what_each_release_knows() {
     let words = |version: &str| postgresql(version).steps.iter().map(line).collect::<Vec<_>>().join("\n");
     insta::assert_snapshot!(words("17.11"), @r"
     ./configure --enable-nls --prefix=/usr/local/pgsql --with-gssapi --with-icu --with-ldap --with-libedit-preferred --with-libxml --with-libxslt --with-lz4 --with-openssl --with-pam --with-perl --with-python --with-tcl --with-uuid=e2fs --with-zstd
-    make world-bin rpathdir=$$ORIGIN/../lib
-    make install-world-bin rpathdir=$$ORIGIN/../lib DESTDIR=/pgproof/out/installed
+    make world-bin rpathdir=$$ORIGIN/../lib STD_LDFLAGS=-Wl,-z,now
+    make install-world-bin DESTDIR=/pgproof/out/installed rpathdir=$$ORIGIN/../lib STD_LDFLAGS=-Wl,-z,now
     sed -i -E s/^(abs_top_(builddir|srcdir)) = .*/\1 =/ /pgproof/out/installed/usr/local/pgsql/lib/pgxs/src/Makefile.global
     sed -i s|/usr/local/pgsql|${pcfiledir}/../..|g /pgproof/out/installed/usr/local/pgsql/lib/pkgconfig/libecpg.pc /pgproof/out/installed/usr/local/pgsql/lib/pkgconfig/libecpg_compat.pc /pgproof/out/installed/usr/local/pgsql/lib/pkgconfig/libpgtypes.pc /pgproof/out/installed/usr/local/pgsql/lib/pkgconfig/libpq.pc
     python3 -I -c … /pgproof/out/installed/usr/local/pgsql /pgproof/out postgresql-17.11 postgresql-17.11.0-x86_64-unknown-linux-gnu
     ");
     insta::assert_snapshot!(words("13.16"), @r"
     ./configure --enable-nls --prefix=/usr/local/pgsql --with-gssapi --with-icu --with-ldap --with-libedit-preferred --with-libxml --with-libxslt --with-openssl --with-pam --with-perl --with-python --with-tcl --with-uuid=e2fs
-    make all rpathdir=$$ORIGIN/../lib
-    make all rpathdir=$$ORIGIN/../lib
-    make install rpathdir=$$ORIGIN/../lib DESTDIR=/pgproof/out/installed
-    make install rpathdir=$$ORIGIN/../lib DESTDIR=/pgproof/out/installed
+    make all rpathdir=$$ORIGIN/../lib STD_LDFLAGS=-Wl,-z,now
+    make all rpathdir=$$ORIGIN/../lib STD_LDFLAGS=-Wl,-z,now
+    make install DESTDIR=/pgproof/out/installed rpathdir=$$ORIGIN/../lib STD_LDFLAGS=-Wl,-z,now
+    make install DESTDIR=/pgproof/out/installed rpathdir=$$ORIGIN/../lib STD_LDFLAGS=-Wl,-z,now
     sed -i -E s/^(abs_top_(builddir|srcdir)) = .*/\1 =/ /pgproof/out/installed/usr/local/pgsql/lib/pgxs/src/Makefile.global
     sed -i s|/usr/local/pgsql|${pcfiledir}/../..|g /pgproof/out/installed/usr/local/pgsql/lib/pkgconfig/libecpg.pc /pgproof/out/installed/usr/local/pgsql/lib/pkgconfig/libecpg_compat.pc /pgproof/out/installed/usr/local/pgsql/lib/pkgconfig/libpgtypes.pc /pgproof/out/installed/usr/local/pgsql/lib/pkgconfig/libpq.pc
     python3 -I -c … /pgproof/out/installed/usr/local/pgsql /pgproof/out postgresql-13.16 postgresql-13.16.0-x86_64-unknown-linux-gnu
