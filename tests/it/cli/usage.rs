@@ -52,7 +52,7 @@ fn help_tells_the_commands_and_the_exit_codes() {
       2  wrong use
       3  an input failed verification
       4  the sandbox cannot be closed here
-      5  the build itself failed
+      5  the build itself failed, or what it made fails its check
       6  network or disk trouble: nothing was decided, try again
       130  stopped by Ctrl-C
     exit 0
