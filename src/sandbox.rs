@@ -53,18 +53,21 @@ mod helper;
 mod init;
 mod keeper;
 mod message;
+mod place;
 mod remedy;
 mod scratch;
 mod seccomp;
 mod specification;
 mod supervisor;
 mod system;
+mod tail;
 mod terminal;
 
 pub use doctor::{Diagnosis, Finding, Standing, diagnose};
 pub use export::{ExportError, export};
 pub use helper::{HELPER_ARGUMENT, helper_main, is_helper};
-pub use supervisor::{Cancel, available_memory};
+pub use place::available_memory;
+pub use supervisor::Cancel;
 
 /// A build to run.
 #[derive(Debug)]

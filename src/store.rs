@@ -8,6 +8,7 @@
 //! blobs/sha256/<64 hex>      the bytes, mode 0444
 //! ingest/                    what is not whole yet; never read as content
 //! runs/<id>.json             one record for each build that was run
+//! scratch/                   what running builds have on disk; removed with them, or by the next build
 //! added.json                 the files that a person put in by hand
 //! version                    the version of this layout
 //! lock                       held shared by every pgproof that has the store open, alone by one that removes
@@ -68,8 +69,8 @@ pub const RECORD_SIZE_LIMIT: u64 = 64 << 10;
 const BLOBS: &str = "blobs/sha256";
 
 /// The names at the top of a store. A directory with any other is not one.
-const OWN_NAMES: [&str; 9] =
-    ["added.json", "blobs", "index.json", "index.lock", "ingest", "lock", "oci-layout", "runs", "version"];
+const OWN_NAMES: [&str; 10] =
+    ["added.json", "blobs", "index.json", "index.lock", "ingest", "lock", "oci-layout", "runs", "scratch", "version"];
 
 /// A content-addressed directory of blobs.
 #[derive(Debug, Clone)]

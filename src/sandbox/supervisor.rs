@@ -2,7 +2,7 @@
 //!
 //! It returns only when nothing of the box is left: no process, mount, cgroup or directory.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead as _, Read, Write as _};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -11,7 +11,6 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
@@ -21,8 +20,10 @@ use nix::unistd::Pid;
 
 use super::cgroup::Cgroups;
 use super::keeper::WORK;
-use super::message::{Failure, HostIds, Pin, Report, Request, Supply, Task};
+use super::message::{Failure, Pin, Report, Request, Supply, Task};
+use super::place::{self, Place, SPARE_DISK};
 use super::scratch::Scratch;
+use super::tail::Tail;
 use super::{
     Event, Exit, HELPER_ARGUMENT, Installed, Job, Limits, Medium, Outcome, Resource, SandboxError, StepReport, Told,
     Wall, remedy, system,
@@ -30,30 +31,11 @@ use super::{
 use crate::digest::Digest;
 use crate::lockfile::Name;
 use crate::store::{Blob, Incoming, Store};
-use crate::text::printable;
 use crate::tree::{self, TreeError};
 use crate::variation::{Axis, Variation};
 
-/// How many of the last lines a failure shows, and how much of each.
-const TAIL_LINES: usize = 40;
-const TAIL_LINE_LENGTH: usize = 500;
-
-/// What a build tree grows to, for each byte of unpacked source, and at least. PostgreSQL's takes four.
-const GROWTH: u64 = 6;
-const GROWTH_LEAST: u64 = 256 << 20;
-
-/// What has to be left for everything else on the machine.
-const SPARE_MEMORY: u64 = 512 << 20;
-
-/// The disk is looked at this often while a build writes to it, and the build ends when less than this is free.
+/// The disk is looked at this often while a build writes to it; the build ends when less than [`SPARE_DISK`] is free.
 const DISK_INTERVAL: Duration = Duration::from_secs(1);
-const SPARE_DISK: u64 = 256 << 20;
-
-/// The first id of the range that builds are mapped to when pgproof runs as root: nobody is given ids this high.
-const FIRST_HOST_ID: u32 = 0x7000_0000;
-
-/// How many builds one process runs at once at most: numbers are given again after so many.
-const BUILDS: u32 = 64;
 
 /// The largest line that the box may report.
 const REPORT_LIMIT: usize = 1 << 20;
@@ -125,14 +107,6 @@ enum Stop {
     /// The build has more on disk than it may.
     Full,
     Broken(SandboxError),
-}
-
-/// Where the pieces of a job go.
-struct Place {
-    medium: Medium,
-    scratch: Option<Scratch>,
-    free_at_start: u64,
-    ids: HostIds,
 }
 
 /// A box that was started, and the ends of its pipes.
@@ -253,7 +227,7 @@ pub(super) fn probe(helper: &Path, limits: Limits) -> Result<Probed, SandboxErro
         limits,
         medium: Medium::Memory,
         scratch: None,
-        ids: host_ids(unique()).map_err(io("read /proc/self/uid_map"))?,
+        ids: place::any_host_ids().map_err(io("read /proc/self/uid_map"))?,
         keep: false,
     };
     let (reports, reporting) = pipe()?;
@@ -349,108 +323,6 @@ pub(super) fn explain(failure: Failure, job: &Job<'_>, log: Blob, tail: Vec<Stri
         },
         Failure::Space(source) | Failure::Other(source) => SandboxError::Helper { source },
     }
-}
-
-impl Place {
-    /// Decides where things go.
-    fn find(job: &Job<'_>, store: &Store) -> Result<Self, SandboxError> {
-        let io = |action| move |source| SandboxError::Io { action, source };
-        let available = available_memory().map_err(io("read /proc/meminfo"))?;
-        let (root, build) = needs(job);
-        let medium = if available < root + SPARE_MEMORY {
-            Medium::Disk
-        } else if job.variation.on_disk || available < memory_needed(job) + SPARE_MEMORY {
-            Medium::BuildOnDisk
-        } else {
-            Medium::Memory
-        };
-        let unique = unique();
-        let ids = host_ids(unique).map_err(io("read /proc/self/uid_map"))?;
-        if medium == Medium::Memory {
-            return Ok(Place { medium, scratch: None, free_at_start: 0, ids });
-        }
-        // What is more than that it may not write.
-        let build = build.min(job.limits.disk);
-        let needed = SPARE_DISK + build + if medium == Medium::Disk { root } else { 0 };
-        let free = free_disk(store.root()).map_err(io("ask how much disk is free"))?;
-        if free < needed {
-            return Err(SandboxError::Space { place: store.root().display().to_string(), needed, available: free });
-        }
-        let name = format!("{}-{unique}", std::process::id());
-        let scratch = Scratch::new(&store.root().join("scratch"), &name, ids)
-            .map_err(io("make a scratch directory in the store"))?;
-        Ok(Place { medium, scratch: Some(scratch), free_at_start: free, ids })
-    }
-}
-
-/// How many bytes the root file system takes, and the build if it is given them.
-fn needs(job: &Job<'_>) -> (u64, u64) {
-    let mut root = job.rootfs.size() + job.rootfs.size() / 16;
-    let mut build = 0;
-    for (input, blob) in &job.inputs {
-        match &input.unpack {
-            None => root += blob.size(),
-            // Compressed sources shrink to a sixth or so.
-            Some(unpack) if unpack.tar_digest != Some(blob.digest()) => build += blob.size() * 6 * GROWTH,
-            Some(_) => build += blob.size() * GROWTH,
-        }
-    }
-    (root, build.max(GROWTH_LEAST))
-}
-
-/// How many bytes of memory a build's files are expected to take, whatever its limits: what does not fit goes to disk. Its
-/// processes need more.
-fn memory_needed(job: &Job<'_>) -> u64 {
-    let (root, build) = needs(job);
-    if job.variation.on_disk { root } else { root + build }
-}
-
-/// A number that no other build on this machine has now.
-fn unique() -> u32 {
-    static COUNTER: AtomicU32 = AtomicU32::new(0);
-    std::process::id().wrapping_mul(BUILDS).wrapping_add(COUNTER.fetch_add(1, Ordering::Relaxed) % BUILDS)
-}
-
-/// The ids outside that the build's are mapped to: the caller's own; for root ones that nobody has.
-fn host_ids(unique: u32) -> io::Result<HostIds> {
-    let user = nix::unistd::geteuid();
-    if !user.is_root() {
-        return Ok(HostIds { user: user.as_raw(), group: nix::unistd::getegid().as_raw() });
-    }
-    Ok(HostIds { user: host_id("/proc/self/uid_map", unique)?, group: host_id("/proc/self/gid_map", unique)? })
-}
-
-/// An id of the range for builds; where root has not been given that range itself, the highest that it has.
-fn host_id(map: &str, unique: u32) -> io::Result<u32> {
-    let wanted = FIRST_HOST_ID + unique % 0x0fff_0000;
-    let mut highest = 0;
-    for line in std::fs::read_to_string(map)?.lines() {
-        let numbers: Vec<u32> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-        if let [inside, _, count] = numbers[..]
-            && let Some(more) = count.checked_sub(1)
-        {
-            let last = inside.saturating_add(more);
-            if (inside..=last).contains(&wanted) {
-                return Ok(wanted);
-            }
-            highest = highest.max(last);
-        }
-    }
-    Ok(highest)
-}
-
-/// How many bytes of memory this machine could give without swapping, as the kernel estimates it.
-pub fn available_memory() -> io::Result<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo")?;
-    let kib = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:")?.split_whitespace().next()?.parse::<u64>().ok());
-    kib.map(|kib| kib * 1024).ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "MemAvailable"))
-}
-
-fn free_disk(path: &Path) -> io::Result<u64> {
-    let status = nix::sys::statvfs::statvfs(path)?;
-    Ok(status.blocks_available() * status.fragment_size())
 }
 
 /// The plan's inputs with what the job has for them.
@@ -660,7 +532,7 @@ impl Listening<'_> {
     /// added up; but only once the disk has lost that much, for it takes time.
     fn check_disk(&self, heard: &Heard<'_>) -> Result<(), Stop> {
         let Some(scratch) = self.scratch else { return Ok(()) };
-        let Ok(free) = free_disk(scratch.path()) else { return Ok(()) };
+        let Ok(free) = place::free_disk(scratch.path()) else { return Ok(()) };
         if free < SPARE_DISK {
             return Err(Stop::Disk(free));
         }
@@ -741,41 +613,5 @@ impl Listening<'_> {
                 heard.failure.get_or_insert(failure);
             }
         }
-    }
-}
-
-/// The last lines of a stream.
-#[derive(Default)]
-struct Tail {
-    lines: VecDeque<Vec<u8>>,
-    current: Vec<u8>,
-}
-
-impl Tail {
-    fn push(&mut self, bytes: &[u8]) {
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let (text, ended) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
-            let room = TAIL_LINE_LENGTH.saturating_sub(self.current.len());
-            self.current.extend_from_slice(&text[..text.len().min(room)]);
-            if ended {
-                self.lines.push_back(std::mem::take(&mut self.current));
-                if self.lines.len() > TAIL_LINES {
-                    self.lines.pop_front();
-                }
-            }
-        }
-    }
-
-    /// The lines, without what would do something to a terminal.
-    fn lines(mut self) -> Vec<String> {
-        if !self.current.is_empty() {
-            self.lines.push_back(self.current);
-        }
-        let skipped = self.lines.len().saturating_sub(TAIL_LINES);
-        self.lines
-            .iter()
-            .skip(skipped)
-            .map(|line| printable(&String::from_utf8_lossy(line)).replace('\t', " "))
-            .collect()
     }
 }

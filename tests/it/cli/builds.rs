@@ -180,6 +180,65 @@ fn chosen_conditions_differ_and_no_others() {
 }
 
 #[test]
+fn a_plan_has_parts_that_are_compared_and_published_too() {
+    if !gate::open(Need::Sandbox) {
+        return;
+    }
+    let scene = Scene::new();
+    let with_parts = |script: &str| {
+        scene.write_script(script);
+        let mut plan: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(scene.path("plan.json")).unwrap()).unwrap();
+        plan["output"] = "main".into();
+        plan["parts"] = serde_json::json!({"debug": "symbols", "doc": "doc"});
+        scene.write_plan(&plan);
+    };
+    with_parts("cd /pgproof/out && mkdir main doc symbols && echo a > main/a && echo b > doc/b && echo c > symbols/c");
+    let ran = scene.run(&REBUILD);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    for part in ["", "-debug", "-doc"] {
+        assert!(scene.names("dist").contains(&format!("hello-1.0{part}.tar.gz")), "{part}");
+    }
+    let archives = &scene.report()["builds"][1]["archives"];
+    assert_eq!(archives[1]["name"], "hello-1.0-debug");
+    let sums = Command::new("sha256sum").args(["-c", "SHA256SUMS"]).current_dir(scene.path("dist")).output().unwrap();
+    assert_eq!((sums.status.code(), String::from_utf8(sums.stdout).unwrap().lines().count()), (Some(0), 10));
+
+    // A leak into a part is one, and is told where.
+    with_parts("cd /pgproof/out && mkdir main doc symbols && hostname > doc/host && hostname > main/host");
+    let ran = scene.run(&REBUILD);
+    insta::assert_snapshot!(ran.stdout, @"
+    not reproduced: hello-1.0
+    2 of 5 entries differ:
+      host: text, 10 → 27 bytes
+      hello-1.0-doc/host: text, 10 → 27 bytes
+    ");
+    assert_eq!(ran.code, Some(1));
+
+    // Somebody who says where a part is has to make it.
+    with_parts("cd /pgproof/out && mkdir main doc");
+    let ran = scene.run(&REBUILD);
+    assert_eq!(ran.code, Some(5));
+    assert!(ran.stderr.contains("the build's output /pgproof/out/symbols cannot be used"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_check_that_is_not_made_is_told() {
+    if !gate::open(Need::Sandbox) {
+        return;
+    }
+    let scene = Scene::new();
+    for (words, why) in
+        [(&[][..], "the plan is not of the recipe for PostgreSQL"), (&["--no-check"], "--no-check was given")]
+    {
+        let ran = scene.run(&[&["build", "--plan", "plan.json"], words].concat());
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        assert_eq!(scene.report()["check"], serde_json::json!({"skipped": why}));
+        assert_eq!(ran.stdout.contains("check     skipped"), !words.is_empty());
+    }
+}
+
+#[test]
 fn trees_are_kept_on_request() {
     if !gate::open(Need::Sandbox) {
         return;
