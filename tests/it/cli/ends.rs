@@ -61,7 +61,16 @@ fn a_fetch_can_be_interrupted() {
     }));
     let mut running = scene.start(&["fetch", "--plan", "plan.json"]);
     running.wait_for("to fetch");
-    std::thread::sleep(Duration::from_millis(300));
+    // Half of the package has come. On a busy machine that takes a while.
+    let ingest = scene.path("store/ingest");
+    let come = || {
+        let entries = std::fs::read_dir(&ingest).into_iter().flatten().flatten();
+        entries.filter_map(|entry| Some(entry.metadata().ok()?.len())).max().unwrap_or(0)
+    };
+    let waiting = std::time::Instant::now();
+    while come() < deb.len() as u64 / 2 && waiting.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
     running.signal(Signal::SIGINT);
     let started = std::time::Instant::now();
     assert_eq!(running.end(), 130);
