@@ -6,6 +6,7 @@ mod check;
 mod failure;
 mod housekeeping;
 mod report;
+mod statement;
 mod test;
 mod ui;
 

@@ -175,7 +175,7 @@ impl Error {
             Self::Output(error) => match error {
                 // The tree is the build's, and pgproof wrote its tar: what breaks the contract is the build.
                 OutputError::Contract { .. } | OutputError::Tree { .. } => Trouble::Build,
-                OutputError::Sums { .. } => Trouble::Use,
+                OutputError::Sums { .. } | OutputError::Information { .. } => Trouble::Use,
                 OutputError::Store { .. } | OutputError::Compress { .. } | OutputError::Publish { .. } => {
                     Trouble::Passing
                 }

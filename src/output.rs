@@ -14,24 +14,26 @@
 //! That a tar keeps the contract is found out by writing each header anew from what was read of it, and comparing the bytes:
 //! nothing that a tar can say and a reader might overlook can differ.
 
-use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::digest::{Digest, Hasher, Sha512};
+use crate::digest::{Digest, Hasher};
 use crate::lockfile::Name;
 use crate::store::{Blob, Store, StoreError};
 use crate::tree::{self, EntryPath, Kind, Limits, Member, Reader, TreeError};
 
 mod format;
 pub mod gzip;
+pub mod information;
 mod list;
+mod publication;
 
 pub use format::Format;
+pub use information::{About, Information, Release};
+pub use publication::{Companion, Sums, publish, publish_apart};
 
 /// What a build made: an archive in three forms, each in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,24 +78,6 @@ pub enum Content {
     },
 }
 
-/// A file that is published with an archive.
-#[derive(Debug, Clone, Copy)]
-pub struct Companion<'a> {
-    /// Its file name.
-    pub name: &'a Name,
-    /// What is in it.
-    pub bytes: &'a [u8],
-}
-
-/// The digests of a published file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sums {
-    /// Its SHA-256.
-    pub sha256: Digest,
-    /// Its SHA-512.
-    pub sha512: Sha512,
-}
-
 /// Why there is no archive.
 #[derive(Debug, thiserror::Error)]
 #[must_use]
@@ -135,13 +119,25 @@ pub enum OutputError {
         /// Why.
         source: io::Error,
     },
-    /// A `SHA256SUMS` of somebody else.
-    #[error("{path}, line {line}, is not \"<SHA-256>  <file>\"; move the file away, or publish into another directory")]
+    /// A `build-info.json` of somebody else.
+    #[error("{path} is none that pgproof wrote; move the file away, or publish into another directory")]
+    Information {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// A `SHA256SUMS` or `SHA512SUMS` of somebody else.
+    #[error(
+        "{path}, line {line}, is not \"<{algorithm}>  <file>\"; move the file away, or publish into another directory"
+    )]
     Sums {
         /// The file.
         path: PathBuf,
         /// Where in it.
         line: usize,
+        /// What its lines begin with.
+        algorithm: &'static str,
     },
 }
 
@@ -359,124 +355,4 @@ impl Content {
             Self::Symlink { .. } => 0o777,
         }
     }
-}
-
-/// Writes the archives and what belongs to them into `directory`, which is made if it is not there:
-///
-/// ```text
-/// NAME.tar.gz           an archive
-/// NAME.tar.gz.sha256    <64 hex>  NAME.tar.gz
-/// NAME.files            its file list
-/// <companions>
-/// SHA256SUMS            all these, and what was published there before; sorted by file name
-/// ```
-///
-/// Each file appears whole or not at all, and `SHA256SUMS` last. Gives all the files' digests, by their names. Several
-/// pgproofs may publish into one directory: each waits for the other.
-pub fn publish(
-    outputs: &[Output],
-    companions: &[Companion<'_>],
-    directory: &Path,
-    store: &Store,
-) -> Result<BTreeMap<String, Digest>, OutputError> {
-    let lock = claim(directory)?;
-    let mut published = BTreeMap::new();
-    for output in outputs {
-        let archive = format!("{}.tar.gz", output.name);
-        let sum = sum_line(output.archive.digest(), &archive);
-        let list = format!("{}.files", output.name);
-        place(directory, &archive, store.read(output.archive)?)?;
-        place(directory, &format!("{archive}.sha256"), sum.as_bytes())?;
-        place(directory, &list, store.read(output.list)?)?;
-        published.insert(format!("{archive}.sha256"), Digest::of(sum.as_bytes()));
-        published.insert(archive, output.archive.digest());
-        published.insert(list, output.list.digest());
-    }
-    for companion in companions {
-        place(directory, &companion.name.to_string(), companion.bytes)?;
-        published.insert(companion.name.to_string(), Digest::of(companion.bytes));
-    }
-
-    let mut sums = earlier_sums(directory)?;
-    sums.extend(published.iter().map(|(name, digest)| (name.clone(), *digest)));
-    let lines: Vec<String> = sums.iter().map(|(name, digest)| sum_line(*digest, name)).collect();
-    place(directory, SUMS, lines.concat().as_bytes())?;
-    release(&lock, directory)?;
-    Ok(published)
-}
-
-/// Writes a file that `SHA256SUMS` does not list because it is of one run, as a report is. It appears whole or not at all.
-pub fn publish_apart(file: &Companion<'_>, directory: &Path) -> Result<(), OutputError> {
-    let lock = claim(directory)?;
-    place(directory, &file.name.to_string(), file.bytes)?;
-    release(&lock, directory)
-}
-
-/// Makes the directory if it is not there, and waits until no other pgproof publishes into it.
-fn claim(directory: &Path) -> Result<File, OutputError> {
-    let failed = |action| move |source| OutputError::Publish { action, path: directory.to_owned(), source };
-    std::fs::create_dir_all(directory).map_err(failed("created"))?;
-    let lock = File::open(directory).map_err(failed("opened"))?;
-    lock.lock().map_err(failed("locked"))?;
-    Ok(lock)
-}
-
-/// Has the names on the disk.
-fn release(lock: &File, directory: &Path) -> Result<(), OutputError> {
-    lock.sync_all().map_err(|source| OutputError::Publish { action: "synced", path: directory.to_owned(), source })
-}
-
-/// A line as `sha256sum` writes and checks it.
-fn sum_line(digest: Digest, name: &str) -> String {
-    format!("{}  {name}\n", digest.hex())
-}
-
-/// The file that has the digests of all others.
-const SUMS: &str = "SHA256SUMS";
-/// The largest `SHA256SUMS` that is read, in bytes.
-const SUMS_LIMIT: u64 = 1 << 20;
-
-/// What an earlier publication into the directory left, as far as it is still there.
-fn earlier_sums(directory: &Path) -> Result<BTreeMap<String, Digest>, OutputError> {
-    let path = directory.join(SUMS);
-    let failed = |source| OutputError::Publish { action: "read", path: path.clone(), source };
-    let mut text = String::new();
-    match File::open(&path) {
-        Ok(file) => file.take(SUMS_LIMIT).read_to_string(&mut text).map_err(failed)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-        Err(error) => return Err(failed(error)),
-    };
-    let mut sums = BTreeMap::new();
-    for (index, line) in text.lines().enumerate() {
-        let wrong = || OutputError::Sums { path: path.clone(), line: index + 1 };
-        let (hex, name) = line.split_once("  ").ok_or_else(wrong)?;
-        let digest = Digest::from_hex(hex).map_err(|_malformed| wrong())?;
-        let name: Name = name.parse().map_err(|_malformed| wrong())?;
-        if directory.join(name.to_string()).exists() {
-            sums.insert(name.to_string(), digest);
-        }
-    }
-    Ok(sums)
-}
-
-/// Writes a file under a name of its own and renames it when it is whole.
-fn place(directory: &Path, name: &str, mut content: impl Read) -> Result<(), OutputError> {
-    let path = directory.join(name);
-    // Always the same, so that what a killed pgproof left is overwritten; the directory is locked.
-    let partial = directory.join(format!(".{name}.partial"));
-    let mut write = || {
-        match std::fs::remove_file(&partial) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).open(&partial)?;
-        io::copy(&mut content, &mut file)?;
-        file.sync_all()?;
-        std::fs::rename(&partial, &path)
-    };
-    write().map_err(|source| {
-        // What is left of it is overwritten next time, if it cannot be removed now.
-        std::fs::remove_file(&partial).ok();
-        OutputError::Publish { action: "written", path: path.clone(), source }
-    })
 }

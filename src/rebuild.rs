@@ -12,7 +12,7 @@ use crate::definitions::{Compose, Definitions, Toolchain};
 use crate::fetch::{self, Network};
 use crate::inputs::{self, Inputs};
 use crate::lockfile::{Lockfile, Name};
-use crate::output::{self, Output};
+use crate::output::{self, Output, Release};
 use crate::plan::{Plan, postgresql};
 use crate::sandbox::{self, Cancel, Event, Installed, Job, Limits, Medium, Outcome, SandboxError};
 use crate::store::{Store, StoreError};
@@ -129,11 +129,17 @@ pub enum Order {
 impl Workshop<'_> {
     /// PostgreSQL's plan. It needs neither network nor store: all is in the definitions.
     pub fn plan(&self, target: Target, toolchain: Option<&Name>) -> Result<Plan, Error> {
-        let toolchain = self.toolchain(target, toolchain)?;
+        let (_, toolchain) = self.toolchain(target, toolchain)?;
         let lockfile = self.definitions.lockfile(&SOURCES.parse()?)?;
         let source = lockfile.source(target)?;
         let compose = self.definitions.compose(&toolchain.sysroot)?;
         Ok(postgresql::plan(target, source, &toolchain, compose.manifest)?)
+    }
+
+    /// What is told of PostgreSQL's build besides its plan.
+    pub fn release(&self, target: Target, toolchain: Option<&Name>) -> Result<Release, Error> {
+        let (toolchain, Toolchain { floor, .. }) = self.toolchain(target, toolchain)?;
+        Ok(Release { target, toolchain, floor })
     }
 
     /// Brings the plan's inputs and its root file system into the store.
@@ -243,7 +249,7 @@ impl Workshop<'_> {
 
     /// Holds a PostgreSQL release's archives against what its recipe and toolchain promise.
     pub fn check(&self, target: Target, toolchain: Option<&Name>, outputs: &[Output]) -> Result<check::Report, Error> {
-        let toolchain = self.toolchain(target, toolchain)?;
+        let (_, toolchain) = self.toolchain(target, toolchain)?;
         let exceptions = postgresql::exceptions(target.version, true);
         let expected =
             Expected { target: target.triple, floor: toolchain.floor, places: PLACES, exceptions: &exceptions };
@@ -255,10 +261,10 @@ impl Workshop<'_> {
         Ok(check::check(parts, &expected)?)
     }
 
-    fn toolchain(&self, target: Target, name: Option<&Name>) -> Result<Toolchain, Error> {
+    fn toolchain(&self, target: Target, name: Option<&Name>) -> Result<(Name, Toolchain), Error> {
         Ok(match name {
-            Some(name) => self.definitions.toolchain(name)?,
-            None => self.definitions.toolchain_for(target.triple)?.1,
+            Some(name) => (name.clone(), self.definitions.toolchain(name)?),
+            None => self.definitions.toolchain_for(target.triple)?,
         })
     }
 

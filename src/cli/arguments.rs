@@ -6,19 +6,22 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use pgproof::fetch::Mirror;
 use pgproof::lockfile::Name;
+use pgproof::statement::Identifier;
 use pgproof::target::{Triple, Version};
 use pgproof::variation::Axis;
 
 /// Builds PostgreSQL in a sealed box from inputs pinned by digest, twice, under different conditions, and shows that both
 /// came out the same byte for byte.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 110, after_help = EXIT_CODES)]
+#[command(version = VERSION, max_term_width = 110, after_help = EXIT_CODES)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
+
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("PGPROOF_COMMIT"), ")");
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -140,18 +143,40 @@ impl Default for Limits {
     }
 }
 
+/// Who states what was built.
+#[derive(Debug, Args)]
+pub(crate) struct Stating {
+    /// The URI that statements call this builder [default: on GitHub Actions the workflow's, urn:pgproof:builder:unnamed elsewhere]
+    #[arg(long, value_name = "URI", env = "PGPROOF_BUILDER_ID")]
+    pub(crate) builder_id: Option<Identifier>,
+
+    /// What GitHub Actions tells of itself.
+    #[arg(long, hide = true, env = "GITHUB_SERVER_URL")]
+    pub(crate) github_server_url: Option<String>,
+    #[arg(long, hide = true, env = "GITHUB_WORKFLOW_REF")]
+    pub(crate) github_workflow_ref: Option<String>,
+    #[arg(long, hide = true, env = "GITHUB_REPOSITORY")]
+    pub(crate) github_repository: Option<String>,
+    #[arg(long, hide = true, env = "GITHUB_RUN_ID")]
+    pub(crate) github_run_id: Option<String>,
+    #[arg(long, hide = true, env = "GITHUB_RUN_ATTEMPT")]
+    pub(crate) github_run_attempt: Option<String>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Rebuild {
     #[command(flatten)]
     pub(crate) subject: Subject,
     #[command(flatten)]
     pub(crate) limits: Limits,
+    #[command(flatten)]
+    pub(crate) stating: Stating,
 
     /// Compare the two builds' outputs
     #[arg(long, required = true, action = ArgAction::SetTrue)]
     pub(crate) compare: bool,
 
-    /// Where the archive, its digests and the report go
+    /// Where the archive, its digests, the report and the statements go
     #[arg(long, value_name = "DIR", default_value = "dist", value_hint = ValueHint::DirPath)]
     pub(crate) out: PathBuf,
 
@@ -182,8 +207,10 @@ pub(crate) struct Build {
     pub(crate) subject: Subject,
     #[command(flatten)]
     pub(crate) limits: Limits,
+    #[command(flatten)]
+    pub(crate) stating: Stating,
 
-    /// Where the archive, its digests and the report go
+    /// Where the archive, its digests, the report and the statements go
     #[arg(long, value_name = "DIR", default_value = "dist", value_hint = ValueHint::DirPath)]
     pub(crate) out: PathBuf,
 

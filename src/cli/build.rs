@@ -11,10 +11,11 @@ use pgproof::Error;
 use pgproof::definitions::Compose;
 use pgproof::fetch::{self, Tried};
 use pgproof::lockfile::{Lockfile, Pin};
-use pgproof::output::{self, Companion, Output};
+use pgproof::output::{self, About, Companion, Output, Release};
 use pgproof::plan::Plan;
 use pgproof::rebuild::{Built, Observer, Order, Ready, Workshop};
 use pgproof::sandbox::{self, Cancel, Event};
+use pgproof::statement::{Materials, StatementError};
 use pgproof::store::{Outcome, Record, Store};
 use pgproof::sysroot::Rootfs;
 use pgproof::target::{Target, Triple};
@@ -28,8 +29,9 @@ use signal_hook::iterator::Signals;
 use super::arguments::{Build, Fetch, Limits, Pack, PlanCommand, Rebuild, ShellCommand, Subject};
 use super::failure::{BUILD, DIFFERENT, Failure};
 use super::report::Check;
+use super::statement::{PROVENANCE, Published, REBUILD, Witness};
 use super::ui::{Activity, Ui, bytes, duration};
-use super::{Answer, Session, report, this_program};
+use super::{Answer, Session, report, statement, this_program};
 
 /// What a build may print, in bytes: PostgreSQL prints 4 MB.
 const LOG_LIMIT: u64 = 256 << 20;
@@ -52,8 +54,11 @@ pub(super) fn rebuild(session: &Session, request: &Rebuild) -> Result<Answer, Fa
         workshop.limits.memory = workshop.limits.memory.map(|memory| memory / 2);
     }
     let ready = prepare(&workshop, &request.subject)?;
+    let release = release(&workshop, &request.subject)?;
+    let materials = materials(&workshop, &ready.plan, release.as_ref())?;
     let axes = axes(request);
     let started = now();
+    let witness = Witness::new(&request.stating, started)?;
     let rebuilt = workshop.rebuild(&ready, &axes, order);
     let rebuilt = match rebuilt {
         Ok(rebuilt) => rebuilt,
@@ -69,23 +74,31 @@ pub(super) fn rebuild(session: &Session, request: &Rebuild) -> Result<Answer, Fa
     }
     let check = check(&workshop, &request.subject, request.no_check, &rebuilt.plain.outputs)?;
     let report = report::rebuilt(&ready, &rebuilt, order, &check);
+    let (plan, out) = (&ready.plan, &request.out);
     // Bytes that were not reproduced are nobody's release, nor are those with findings: only the report tells of them.
     match &rebuilt.verdict {
         Verdict::Reproduced(_) if check.fails() => {
-            report::write(&report, &ready.plan, &request.out)?;
+            report::write(&report, plan, out)?;
             let text = format!("{}{}", report::reproduced(&ready, &rebuilt), report::checked(&check));
             Ok(Answer::new(text, report).with_code(BUILD))
         }
         Verdict::Reproduced(reproduced) => {
-            publish(&bench.store, &ready.plan, reproduced.outputs(), &report, &request.out)?;
+            let about = About { plan, release: release.as_ref() };
+            let published = publish(&bench.store, &about, reproduced.outputs(), &report, out)?;
             let mut text = report::reproduced(&ready, &rebuilt);
             text.push_str(&report::checked(&check));
-            text.push_str(&report::published(reproduced.outputs(), &request.out));
+            text.push_str(&report::published(reproduced.outputs(), out));
+            text.push_str(&state_build(&witness, &materials, &rebuilt.plain, &published, &ready, out)?);
+            let statement = witness.reproduced(reproduced, &ready, &rebuilt, &published, now())?;
+            text.push_str(&statement::write(&statement, REBUILD, plan, out)?);
             Ok(Answer::new(text, report))
         }
         Verdict::Different(differences) => {
-            report::write(&report, &ready.plan, &request.out)?;
-            Ok(Answer::new(report::different(&ready, differences), report).with_code(DIFFERENT))
+            report::write(&report, plan, out)?;
+            let statement = witness.not_reproduced(differences, Vec::new(), &ready, &rebuilt, now())?;
+            let stated = statement::write(&statement, REBUILD, plan, out)?;
+            let text = format!("{}{stated}", report::different(&ready, differences));
+            Ok(Answer::new(text, report).with_code(DIFFERENT))
         }
     }
 }
@@ -95,7 +108,10 @@ pub(super) fn build(session: &Session, request: &Build) -> Result<Answer, Failur
     let bench = Bench::new(session)?;
     let workshop = bench.workshop(session, &request.limits);
     let ready = prepare(&workshop, &request.subject)?;
+    let release = release(&workshop, &request.subject)?;
+    let materials = materials(&workshop, &ready.plan, release.as_ref())?;
     let started = now();
+    let witness = Witness::new(&request.stating, started)?;
     let built = match workshop.build(&ready, Variation::plain(workshop.cpus)) {
         Ok(built) => built,
         Err(error) => return Err(record_failure(&bench.store, &ready.plan, started, error)),
@@ -109,8 +125,10 @@ pub(super) fn build(session: &Session, request: &Build) -> Result<Answer, Failur
         report::write(&report, &ready.plan, &request.out)?;
         return Ok(Answer::new(text, report).with_code(BUILD));
     }
-    publish(&bench.store, &ready.plan, &built.outputs, &report, &request.out)?;
+    let about = About { plan: &ready.plan, release: release.as_ref() };
+    let published = publish(&bench.store, &about, &built.outputs, &report, &request.out)?;
     text.push_str(&report::published(&built.outputs, &request.out));
+    text.push_str(&state_build(&witness, &materials, &built, &published, &ready, &request.out)?);
     Ok(Answer::new(text, report))
 }
 
@@ -166,7 +184,8 @@ pub(super) fn pack(session: &Session, request: &Pack) -> Result<Answer, Failure>
         outputs.push(output::collect(incoming.commit()?, &archive.name, plan.source_date_epoch, &bench.store)?);
     }
     let report = report::packed(&plan, &outputs);
-    publish(&bench.store, &plan, &outputs, &report, &request.out)?;
+    let release = release(&workshop, &request.subject)?;
+    publish(&bench.store, &About { plan: &plan, release: release.as_ref() }, &outputs, &report, &request.out)?;
     let text = format!("{}{}", report::digests(&outputs), report::published(&outputs, &request.out));
     Ok(Answer::new(text, report))
 }
@@ -295,16 +314,58 @@ fn claim(directory: &Path) -> Result<(), Failure> {
 
 fn publish(
     store: &Store,
-    plan: &Plan,
+    about: &About<'_>,
     outputs: &[Output],
     report: &serde_json::Value,
     directory: &Path,
-) -> Result<(), Failure> {
+) -> Result<Published, Failure> {
+    let plan = about.plan;
     let canonical = plan.canonical();
     let name = format!("{}.plan.json", plan.name).parse()?;
     // The report is of this run, with times: it is not among what SHA256SUMS lists, so that SHA256SUMS itself reproduces.
-    output::publish(outputs, &[Companion { name: &name, bytes: &canonical }], directory, store)?;
-    report::write(report, plan, directory)
+    let companions = [Companion { name: &name, bytes: &canonical }];
+    let files = output::publish(outputs, &companions, about, directory, store)?;
+    Ok(Published { files, report: report::write(report, plan, directory)? })
+}
+
+/// What is told of PostgreSQL; nothing of another plan.
+fn release(workshop: &Workshop<'_>, subject: &Subject) -> Result<Option<Release>, Failure> {
+    match subject.plan {
+        Some(_) => Ok(None),
+        None => Ok(Some(workshop.release(target_of(subject)?, subject.toolchain.as_ref())?)),
+    }
+}
+
+/// What somebody else needs to build the same. Before the build: if it is not there for PostgreSQL, there is no use in one.
+fn materials(
+    workshop: &Workshop<'_>,
+    plan: &Plan,
+    release: Option<&Release>,
+) -> Result<Result<Materials, StatementError>, Failure> {
+    let materials = Materials::gather(plan, statement::request(release), workshop.definitions);
+    match materials {
+        Err(error) if release.is_some() => Err(error.into()),
+        // Somebody's own plan may have a root file system that is in the store, and in no definition.
+        materials => Ok(materials),
+    }
+}
+
+/// States how something was built, or says why that is not stated.
+fn state_build(
+    witness: &Witness,
+    materials: &Result<Materials, StatementError>,
+    built: &Built,
+    published: &Published,
+    ready: &Ready,
+    directory: &Path,
+) -> Result<String, Failure> {
+    match materials {
+        Ok(materials) => {
+            let statement = witness.provenance(materials, built, published, now())?;
+            statement::write(&statement, PROVENANCE, &ready.plan, directory)
+        }
+        Err(error) => Ok(statement::unstated(error)),
+    }
 }
 
 fn unpack(store: &Store, built: &Built, directory: &Path) -> Result<(), Failure> {

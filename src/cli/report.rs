@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use pgproof::check;
+use pgproof::digest::Digest;
 use pgproof::output::{self, Companion, Output};
 use pgproof::plan::Plan;
 use pgproof::rebuild::{Built, Order, Ready, Rebuilt};
@@ -217,9 +218,10 @@ fn conditions(rebuilt: &Rebuilt) -> String {
     text
 }
 
-/// Writes the report beside the archive.
-pub(super) fn write(report: &Value, plan: &Plan, directory: &Path) -> Result<(), Failure> {
+/// Writes the report beside the archive, and gives its digest.
+pub(super) fn write(report: &Value, plan: &Plan, directory: &Path) -> Result<Digest, Failure> {
     let name = format!("{}.report.json", plan.name).parse()?;
     let text = format!("{report:#}\n");
-    Ok(output::publish_apart(&Companion { name: &name, bytes: text.as_bytes() }, directory)?)
+    output::publish_apart(&Companion { name: &name, bytes: text.as_bytes() }, directory)?;
+    Ok(Digest::of(text.as_bytes()))
 }

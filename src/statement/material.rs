@@ -42,6 +42,11 @@ impl Materials {
         Ok(Self { request, plan, files, keyrings })
     }
 
+    /// The plan, with origins.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
     /// Every input, this program included.
     pub(super) fn dependencies(&self, tool: &Tool) -> Result<Vec<Dependency>, StatementError> {
         dependency::all(&self.plan, &self.files, &self.keyrings, tool)

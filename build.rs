@@ -1,0 +1,68 @@
+//! Tells the program which commit it is built from: `PGPROOF_COMMIT` is 40 hexadecimal digits, these with `-dirty` if what
+//! the program is made of was changed since, or `unknown`.
+//!
+//! Who packages pgproof from something else than a git checkout sets the environment variable of that name.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a build script asks git and its environment, and answers Cargo on standard output"
+)]
+
+use std::path::Path;
+use std::process::Command;
+
+/// What the program is made of.
+const SOURCES: [&str; 7] = ["src", "sysroots", "lockfiles", "toolchains", "Cargo.toml", "Cargo.lock", "build.rs"];
+
+fn main() {
+    println!("cargo::rerun-if-env-changed=PGPROOF_COMMIT");
+    // Naming files keeps Cargo from running this again for every other file.
+    println!("cargo::rerun-if-changed=build.rs");
+    let commit = std::env::var("PGPROOF_COMMIT").ok().or_else(packaged).or_else(checked_out);
+    println!("cargo::rustc-env=PGPROOF_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
+}
+
+/// What `cargo package` wrote down.
+fn packaged() -> Option<String> {
+    let text = std::fs::read_to_string(".cargo_vcs_info.json").ok()?;
+    let (_, after) = text.split_once("\"sha1\"")?;
+    let hex = after.split('"').nth(1)?;
+    let dirty =
+        text.split_once("\"dirty\"").is_some_and(|(_, after)| after.trim_start_matches([':', ' ']).starts_with("true"));
+    Some(marked(hex, dirty))
+}
+
+/// What git says, if this is a checkout of pgproof and not within one of something else.
+fn checked_out() -> Option<String> {
+    let top = std::fs::canonicalize(git(&["rev-parse", "--show-toplevel"])?).ok()?;
+    if top != std::fs::canonicalize(".").ok()? {
+        return None;
+    }
+    // A commit changes what HEAD names and leaves the sources as they are.
+    let branch = git(&["symbolic-ref", "--quiet", "HEAD"]);
+    for name in ["HEAD", "packed-refs"].into_iter().chain(branch.as_deref()) {
+        // Of a file that is not there, Cargo would think that it changes all the time.
+        if let Some(path) = git(&["rev-parse", "--git-path", name]).filter(|path| Path::new(path).exists()) {
+            println!("cargo::rerun-if-changed={path}");
+        }
+    }
+    for source in SOURCES {
+        println!("cargo::rerun-if-changed={source}");
+    }
+    let hex = git(&["rev-parse", "HEAD"])?;
+    let mut status = vec!["status", "--porcelain", "--untracked-files=no", "--"];
+    status.extend(SOURCES);
+    let dirty = git(&status).is_none_or(|changes| !changes.is_empty());
+    Some(marked(&hex, dirty))
+}
+
+fn marked(hex: &str, dirty: bool) -> String {
+    if dirty { format!("{hex}-dirty") } else { hex.to_owned() }
+}
+
+/// What git prints, if it is there and content. It takes no lock: somebody may be committing.
+fn git(words: &[&str]) -> Option<String> {
+    let output = Command::new("git").arg("--no-optional-locks").args(words).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+}
