@@ -2,6 +2,8 @@
 //! the program is made of was changed since, or `unknown`.
 //!
 //! Who packages pgproof from something else than a git checkout sets the environment variable of that name.
+//!
+//! Only a release build is of a commit: for development, every commit would otherwise compile everything once more.
 
 #![expect(
     clippy::disallowed_methods,
@@ -19,7 +21,9 @@ fn main() {
     println!("cargo::rerun-if-env-changed=PGPROOF_COMMIT");
     // Naming files keeps Cargo from running this again for every other file.
     println!("cargo::rerun-if-changed=build.rs");
-    let commit = std::env::var("PGPROOF_COMMIT").ok().or_else(packaged).or_else(checked_out);
+    let released = || std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
+    let found = || if released() { packaged().or_else(checked_out) } else { None };
+    let commit = std::env::var("PGPROOF_COMMIT").ok().or_else(found);
     println!("cargo::rustc-env=PGPROOF_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
 }
 

@@ -7,7 +7,7 @@ use std::process::Command;
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// What stands at the top of the repository.
-const TOP_LEVEL: [&str; 24] = [
+const TOP_LEVEL: [&str; 25] = [
     ".ci",
     ".clippy.toml",
     ".deny.toml",
@@ -24,6 +24,7 @@ const TOP_LEVEL: [&str; 24] = [
     "README.md",
     "SECURITY.md",
     "benches",
+    "build.rs",
     "flake.lock",
     "flake.nix",
     "lockfiles",

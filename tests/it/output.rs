@@ -7,10 +7,13 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use flate2::read::GzDecoder;
-use pgproof::digest::Digest;
+use pgproof::digest::{Digest, Sha512};
 use pgproof::lockfile::Name;
-use pgproof::output::{self, Companion, Output, OutputError, gzip};
+use pgproof::output::information::Information;
+use pgproof::output::{self, About, Companion, Output, OutputError, Release, Sums, gzip};
+use pgproof::plan::Plan;
 use pgproof::store::{Blob, Store};
+use pgproof::target::Target;
 use pgproof::tree::{Kind, Writer};
 use proptest::prelude::*;
 
@@ -52,6 +55,27 @@ pub(crate) fn store() -> (tempfile::TempDir, Store) {
 
 fn name(text: &str) -> Name {
     text.parse().unwrap()
+}
+
+/// A plan that makes the archive `stem`.
+fn plan(stem: &str) -> Plan {
+    let manifest = Digest::of(b"a manifest");
+    let plan = serde_json::json!({
+        "version": 1, "name": stem, "sourceDateEpoch": EPOCH, "sysroot": {"name": "box", "manifest": manifest},
+        "inputs": [], "environment": {}, "steps": [{"name": "make", "argv": ["/bin/make"], "directory": "."}], "output": ".",
+    });
+    Plan::parse(plan.to_string().as_bytes()).unwrap()
+}
+
+/// Publishes `output`, which the plan of its name made.
+fn publish(
+    output: &Output,
+    companions: &[Companion<'_>],
+    dist: &Path,
+    store: &Store,
+) -> Result<std::collections::BTreeMap<Name, Sums>, OutputError> {
+    let plan = plan(output.name().as_str());
+    output::publish(std::slice::from_ref(output), companions, &About { plan: &plan, release: None }, dist, store)
 }
 
 fn read(blob: Blob, store: &Store) -> Vec<u8> {
@@ -267,24 +291,40 @@ fn what_is_published_checks_with_sha256sum() {
     let around = tempfile::tempdir().unwrap();
     let dist = around.path().join("a/dist");
     let plan = Companion { name: &name("pg-1.0.0.plan.json"), bytes: b"{}" };
-    let published = output::publish(std::slice::from_ref(&output), &[plan], &dist, &store).unwrap();
-    let expected = ["SHA256SUMS", "pg-1.0.0.files", "pg-1.0.0.plan.json", "pg-1.0.0.tar.gz", "pg-1.0.0.tar.gz.sha256"];
+    let published = publish(&output, &[plan], &dist, &store).unwrap();
+    let expected = [
+        "SHA256SUMS",
+        "SHA512SUMS",
+        "build-info.json",
+        "pg-1.0.0.files",
+        "pg-1.0.0.plan.json",
+        "pg-1.0.0.tar.gz",
+        "pg-1.0.0.tar.gz.sha256",
+    ];
     assert_eq!(files(&dist), expected);
     assert_eq!(fs::read(dist.join("pg-1.0.0.tar.gz")).unwrap(), read(output.archive(), &store));
     assert_eq!(
         fs::read_to_string(dist.join("pg-1.0.0.tar.gz.sha256")).unwrap(),
         format!("{}  pg-1.0.0.tar.gz\n", output.archive().digest().hex())
     );
-    let sums = fs::read_to_string(dist.join("SHA256SUMS")).unwrap();
     let mut listed = Vec::new();
-    for line in sums.lines() {
+    for line in fs::read_to_string(dist.join("SHA256SUMS")).unwrap().lines() {
         let (hex, file) = line.split_once("  ").unwrap();
         let digest = Digest::of(&fs::read(dist.join(file)).unwrap());
         assert_eq!(digest.hex(), hex, "{file}");
-        assert_eq!(published[file], digest);
-        listed.push(file);
+        if file != "build-info.json" {
+            assert_eq!(published[&name(file)].sha256, digest);
+        }
+        listed.push(file.to_owned());
     }
-    assert_eq!(listed, expected[1..]);
+    assert_eq!(listed, expected[2..]);
+    // What tells of the whole directory is not of this build alone.
+    assert_eq!(published.len(), listed.len() - 1);
+    for (line, file) in fs::read_to_string(dist.join("SHA512SUMS")).unwrap().lines().zip(&listed) {
+        let digest = Sha512::of(&fs::read(dist.join(file)).unwrap());
+        assert_eq!(line, format!("{}  {file}", digest.hex()));
+        assert!(file == "build-info.json" || published[&name(file)].sha512 == digest);
+    }
 }
 
 #[test]
@@ -292,15 +332,17 @@ fn publishing_again_keeps_what_others_published() {
     let (_directory, store) = store();
     let first = collect(&sample(), &store).unwrap();
     let dist = tempfile::tempdir().unwrap();
-    output::publish(std::slice::from_ref(&first), &[], dist.path(), &store).unwrap();
+    publish(&first, &[], dist.path(), &store).unwrap();
     // As a killed pgproof leaves it.
     fs::write(dist.path().join(".pg-1.0.0.tar.gz.partial"), "half").unwrap();
     let blob = store.admit(&tar(&[("pg-2.0.0", Planted::Directory)])).unwrap();
     let second = output::collect(blob, &name("pg-2.0.0"), EPOCH, &store).unwrap();
-    output::publish(std::slice::from_ref(&second), &[], dist.path(), &store).unwrap();
-    output::publish(std::slice::from_ref(&first), &[], dist.path(), &store).unwrap();
+    publish(&second, &[], dist.path(), &store).unwrap();
+    publish(&first, &[], dist.path(), &store).unwrap();
     let expected = [
         "SHA256SUMS",
+        "SHA512SUMS",
+        "build-info.json",
         "pg-1.0.0.files",
         "pg-1.0.0.tar.gz",
         "pg-1.0.0.tar.gz.sha256",
@@ -311,13 +353,76 @@ fn publishing_again_keeps_what_others_published() {
     assert_eq!(files(dist.path()), expected);
     let sums = fs::read_to_string(dist.path().join("SHA256SUMS")).unwrap();
     let listed: Vec<&str> = sums.lines().map(|line| line.split_once("  ").unwrap().1).collect();
-    assert_eq!(listed, expected[1..]);
+    assert_eq!(listed, expected[2..]);
+    assert_eq!(told(dist.path()), ["pg-1.0.0", "pg-2.0.0"]);
 
     for name in ["pg-2.0.0.files", "pg-2.0.0.tar.gz", "pg-2.0.0.tar.gz.sha256"] {
         fs::remove_file(dist.path().join(name)).unwrap();
     }
-    output::publish(std::slice::from_ref(&first), &[], dist.path(), &store).unwrap();
-    assert_eq!(fs::read_to_string(dist.path().join("SHA256SUMS")).unwrap().lines().count(), 3);
+    publish(&first, &[], dist.path(), &store).unwrap();
+    for sums in ["SHA256SUMS", "SHA512SUMS"] {
+        assert_eq!(fs::read_to_string(dist.path().join(sums)).unwrap().lines().count(), 4, "{sums}");
+    }
+    assert_eq!(told(dist.path()), ["pg-1.0.0"]);
+}
+
+/// The builds that `build-info.json` tells of.
+fn told(dist: &Path) -> Vec<String> {
+    let information = Information::parse(&fs::read(dist.join("build-info.json")).unwrap()).unwrap();
+    information.builds.keys().map(ToString::to_string).collect()
+}
+
+#[test]
+fn what_is_told_of_the_builds_is_the_same_whoever_publishes_first() {
+    let (_directory, store) = store();
+    let stems = ["postgresql-15.18.0-x86_64-unknown-linux-gnu", "postgresql-17.11.0-x86_64-unknown-linux-gnu"];
+    let floor = toml::from_str("glibc = \"2.36\"\nkernel = \"3.2.0\"\ncpu = \"x86-64\"\n").unwrap();
+    let publish = |stem: &str, dist: &Path| {
+        let blob = store.admit(&tar(&[(stem, Planted::Directory)])).unwrap();
+        let output = output::collect(blob, &name(stem), EPOCH, &store).unwrap();
+        let release = Release { target: Target::of_archive(stem).unwrap(), toolchain: name("gcc"), floor };
+        let about = About { plan: &plan(stem), release: Some(&release) };
+        output::publish(&[output], &[], &about, dist, &store).unwrap();
+    };
+    let texts = [[stems[0], stems[1], stems[0]], [stems[1], stems[0], stems[0]]].map(|order| {
+        let dist = tempfile::tempdir().unwrap();
+        for stem in order {
+            publish(stem, dist.path());
+        }
+        let files = ["build-info.json", "SHA256SUMS", "SHA512SUMS"];
+        files.map(|file| fs::read_to_string(dist.path().join(file)).unwrap())
+    });
+    assert_eq!(texts[0], texts[1]);
+    let build = &Information::parse(texts[0][0].as_bytes()).unwrap().builds[&name(stems[1])];
+    assert_eq!((build.plan, build.source_date_epoch), (plan(stems[1]).digest(), EPOCH));
+    assert_eq!(build.archives.len(), 1);
+    let shown = texts[0][0].split_once(stems[1]).unwrap().1.lines().skip(2).take(11).collect::<Vec<_>>().join("\n");
+    insta::assert_snapshot!(shown, @r#"
+    "sourceDateEpoch": 1770000000,
+    "sysroot": {
+      "name": "box",
+      "manifest": "sha256:e59625a822497c164d60705eb3fd6975c375ca213b8140137a826a77790986a9"
+    },
+    "postgresql": "17.11",
+    "target": "x86_64-unknown-linux-gnu",
+    "toolchain": "gcc",
+    "floor": {
+      "glibc": "2.36",
+      "kernel": "3.2.0",
+    "#);
+}
+
+#[test]
+fn a_foreign_account_of_builds_is_not_overwritten() {
+    let (_directory, store) = store();
+    let output = collect(&sample(), &store).unwrap();
+    let dist = tempfile::tempdir().unwrap();
+    for foreign in ["{}", "[1]", "{\"version\": 2, \"builds\": {}}", "{\"version\": 1, \"builds\": {\"../x\": {}}}"] {
+        fs::write(dist.path().join("build-info.json"), foreign).unwrap();
+        let error = publish(&output, &[], dist.path(), &store).unwrap_err().to_string();
+        assert!(error.contains("build-info.json is none that pgproof wrote"), "{error}");
+        assert_eq!(files(dist.path()), ["build-info.json"]);
+    }
 }
 
 #[test]
@@ -333,11 +438,12 @@ fn several_publish_into_one_directory_at_once() {
         .collect();
     std::thread::scope(|scope| {
         for output in &outputs {
-            scope.spawn(|| output::publish(std::slice::from_ref(output), &[], dist.path(), &store).unwrap());
+            scope.spawn(|| publish(output, &[], dist.path(), &store).unwrap());
         }
     });
     let sums = fs::read_to_string(dist.path().join("SHA256SUMS")).unwrap();
-    assert_eq!(sums.lines().count(), 18, "{sums}");
+    assert_eq!(sums.lines().count(), 19, "{sums}");
+    assert_eq!(told(dist.path()).len(), 6);
 }
 
 #[test]
@@ -345,11 +451,17 @@ fn a_foreign_list_of_sums_is_not_overwritten() {
     let (_directory, store) = store();
     let output = collect(&sample(), &store).unwrap();
     let dist = tempfile::tempdir().unwrap();
-    for foreign in ["my notes\n", &format!("{}  ../escape\n", "0".repeat(64))] {
-        fs::write(dist.path().join("SHA256SUMS"), foreign).unwrap();
-        let error = output::publish(std::slice::from_ref(&output), &[], dist.path(), &store).unwrap_err().to_string();
-        assert!(error.contains("SHA256SUMS, line 1, is not"), "{error}");
-        assert_eq!(fs::read_to_string(dist.path().join("SHA256SUMS")).unwrap(), foreign);
+    for (sums, digits) in [("SHA256SUMS", 64), ("SHA512SUMS", 128)] {
+        for foreign in
+            ["my notes\n", &format!("{}  ../escape\n", "0".repeat(digits)), &format!("{}  a\n", "0".repeat(96))]
+        {
+            fs::write(dist.path().join(sums), foreign).unwrap();
+            let error = publish(&output, &[], dist.path(), &store).unwrap_err().to_string();
+            assert!(error.contains(&format!("{sums}, line 1, is not")), "{error}");
+            assert_eq!(fs::read_to_string(dist.path().join(sums)).unwrap(), foreign);
+            assert_eq!(files(dist.path()), [sums]);
+        }
+        fs::remove_file(dist.path().join(sums)).unwrap();
     }
 }
 
@@ -360,12 +472,12 @@ fn a_place_that_cannot_be_written_is_named() {
     let around = tempfile::tempdir().unwrap();
     let file = around.path().join("file");
     fs::write(&file, "").unwrap();
-    let error = output::publish(std::slice::from_ref(&output), &[], &file.join("dist"), &store).unwrap_err();
+    let error = publish(&output, &[], &file.join("dist"), &store).unwrap_err();
     assert_eq!(error.to_string(), format!("{} cannot be created", file.join("dist").display()));
 
     let dist = around.path().join("dist");
     fs::create_dir_all(dist.join("pg-1.0.0.files/in the way")).unwrap();
-    let error = output::publish(std::slice::from_ref(&output), &[], &dist, &store).unwrap_err();
+    let error = publish(&output, &[], &dist, &store).unwrap_err();
     assert_eq!(error.to_string(), format!("{} cannot be written", dist.join("pg-1.0.0.files").display()));
     assert!(!files(&dist).iter().any(|name| name.ends_with(".partial")), "half a file is left");
 }

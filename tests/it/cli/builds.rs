@@ -24,6 +24,8 @@ fn a_reproducible_project_is_reproduced_and_published() {
       different 18 of 19 conditions
                 not clock: the root file system has no libfaketime
       in        dist/hello-1.0.tar.gz (386 B)
+      stated    dist/hello-1.0.provenance.json (unsigned)
+      stated    dist/hello-1.0.rebuild.json (unsigned)
     ");
     // Both builds talk at once.
     let mut progress: Vec<_> = ran.stderr.lines().collect();
@@ -55,8 +57,12 @@ fn a_reproducible_project_is_reproduced_and_published() {
     assert_eq!((ran.code, scene.published().as_str()), (Some(0), HELLO));
     insta::assert_snapshot!(scene.names("dist").join("\n"), @"
     SHA256SUMS
+    SHA512SUMS
+    build-info.json
     hello-1.0.files
     hello-1.0.plan.json
+    hello-1.0.provenance.json
+    hello-1.0.rebuild.json
     hello-1.0.report.json
     hello-1.0.tar.gz
     hello-1.0.tar.gz.sha256
@@ -73,14 +79,16 @@ fn a_reproducible_project_is_reproduced_and_published() {
     ./hello-1.0/share/hello/README type=file mode=0644 size=87 sha256digest=383d7141f042159051c9e90cd398585666fd47edafdb77e054f63556ec1b413c
     ./hello-1.0/share/hello/greetings.list type=file mode=0644 size=36 sha256digest=f9e192e1e4cd2ed96bc8ec416700e8edb45de4b06b1a8f10f720db94da61fb54
     ");
-    let check =
-        |sums: &str| Command::new("sha256sum").args(["-c", sums]).current_dir(scene.path("dist")).output().unwrap();
-    for sums in ["SHA256SUMS", "hello-1.0.tar.gz.sha256"] {
-        let checked = check(sums);
+    let check = |program: &str, sums: &str| {
+        let checked =
+            Command::new(program).args(["-c", "--strict", sums]).current_dir(scene.path("dist")).output().unwrap();
         assert!(checked.status.success(), "{checked:?}");
-    }
-    let checked = String::from_utf8(check("SHA256SUMS").stdout).unwrap();
-    assert_eq!(checked.lines().count(), 4, "{checked}");
+        String::from_utf8(checked.stdout).unwrap()
+    };
+    check("sha256sum", "hello-1.0.tar.gz.sha256");
+    let checked = check("sha256sum", "SHA256SUMS");
+    assert_eq!(checked.lines().count(), 5, "{checked}");
+    assert_eq!(check("sha512sum", "SHA512SUMS"), checked);
     let report = scene.report();
     assert_eq!(report["verdict"], serde_json::json!({"reproduced": true}));
     assert_eq!(report["builds"][1]["variation"]["label"], "shaken");
@@ -148,11 +156,12 @@ fn a_leak_is_an_answer_that_names_the_files() {
       etc/kernel: text, 16 → 15 bytes
       etc/process: text, 2 → 5 bytes
       etc/zone: text, 4 → 27 bytes
+      stated    dist/hello-1.0.rebuild.json (unsigned)
 
     exit 1
     ");
-    // Only the report: bytes that were not reproduced are nobody's release.
-    assert_eq!(scene.names("dist"), ["hello-1.0.report.json"]);
+    // Only what is told of them: bytes that were not reproduced are nobody's release.
+    assert_eq!(scene.names("dist"), ["hello-1.0.rebuild.json", "hello-1.0.report.json"]);
     let verdict = &scene.report()["verdict"];
     assert_eq!(verdict["reproduced"], false);
     assert!(verdict["differences"].to_string().contains("hello-1.0/etc/host"), "{verdict}");
@@ -202,7 +211,7 @@ fn a_plan_has_parts_that_are_compared_and_published_too() {
     let archives = &scene.report()["builds"][1]["archives"];
     assert_eq!(archives[1]["name"], "hello-1.0-debug");
     let sums = Command::new("sha256sum").args(["-c", "SHA256SUMS"]).current_dir(scene.path("dist")).output().unwrap();
-    assert_eq!((sums.status.code(), String::from_utf8(sums.stdout).unwrap().lines().count()), (Some(0), 10));
+    assert_eq!((sums.status.code(), String::from_utf8(sums.stdout).unwrap().lines().count()), (Some(0), 11));
 
     // A leak into a part is one, and is told where.
     with_parts("cd /pgproof/out && mkdir main doc symbols && hostname > doc/host && hostname > main/host");
@@ -212,6 +221,7 @@ fn a_plan_has_parts_that_are_compared_and_published_too() {
     2 of 5 entries differ:
       host: text, 10 → 27 bytes
       hello-1.0-doc/host: text, 10 → 27 bytes
+      stated    dist/hello-1.0.rebuild.json (unsigned)
     ");
     assert_eq!(ran.code, Some(1));
 

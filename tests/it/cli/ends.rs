@@ -126,7 +126,7 @@ fn a_pgproof_that_is_killed_costs_nothing_but_time() {
             scene.run(&REBUILD).fine();
         }
         scene.nothing_is_left();
-        assert_eq!(scene.names("dist").len(), 6);
+        assert_eq!(scene.names("dist").len(), 10);
     }
 }
 

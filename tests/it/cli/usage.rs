@@ -84,8 +84,12 @@ fn help_tells_the_commands_and_the_exit_codes() {
                                nine tenths of what is free, shared by the builds]
       -q, --quiet              Print no progress
           --cpus <COUNT>       Use at most this many processors [default: all]
+          --builder-id <URI>   The URI that statements call this builder [default: on GitHub Actions the
+                               workflow's, urn:pgproof:builder:unnamed elsewhere] [env:
+                               PGPROOF_BUILDER_ID=]
           --compare            Compare the two builds' outputs
-          --out <DIR>          Where the archive, its digests and the report go [default: dist]
+          --out <DIR>          Where the archive, its digests, the report and the statements go
+                               [default: dist]
           --vary <AXIS,…>      Let only these conditions differ in the second build
           --no-vary <AXIS,…>   Let all conditions but these differ in the second build
           --keep <DIR>         Leave both builds' trees here: plain/build, plain/out, shaken/build and
@@ -95,7 +99,9 @@ fn help_tells_the_commands_and_the_exit_codes() {
       -h, --help               Print help
     exit 0
     ");
-    assert_eq!(scene.run(&["--version"]).seen(), format!("pgproof {}\nexit 0", env!("CARGO_PKG_VERSION")));
+    // Tests are not of a commit, whatever is checked out.
+    let version = format!("pgproof {} (commit unknown)\nexit 0", env!("CARGO_PKG_VERSION"));
+    assert_eq!(scene.run(&["--version"]).seen(), version);
 }
 
 #[test]
