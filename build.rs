@@ -7,7 +7,6 @@
 
 #![expect(
     clippy::disallowed_methods,
-    clippy::print_stdout,
     reason = "a build script asks git and its environment, and answers Cargo on standard output"
 )]
 
@@ -24,7 +23,19 @@ fn main() {
     let released = || std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
     let found = || if released() { packaged().or_else(checked_out) } else { None };
     let commit = std::env::var("PGPROOF_COMMIT").ok().or_else(found);
-    println!("cargo::rustc-env=PGPROOF_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
+    let commit = commit.unwrap_or_else(|| "unknown".to_owned());
+    // Whoever sets it wrongly shall learn it now, not when the first statement is made.
+    assert!(
+        is_commit(&commit),
+        "PGPROOF_COMMIT is {commit:?}: 40 or 64 lower-case hexadecimal digits, perhaps with -dirty"
+    );
+    println!("cargo::rustc-env=PGPROOF_COMMIT={commit}");
+}
+
+fn is_commit(text: &str) -> bool {
+    let hex = text.strip_suffix("-dirty").unwrap_or(text);
+    let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    text == "unknown" || ([40, 64].contains(&hex.len()) && hex.bytes().all(digit))
 }
 
 /// What `cargo package` wrote down.

@@ -96,8 +96,8 @@ pub(super) fn rebuild(session: &Session, request: &Rebuild) -> Result<Answer, Fa
         Verdict::Different(differences) => {
             report::write(&report, plan, out)?;
             let statement = witness.not_reproduced(differences, Vec::new(), &ready, &rebuilt, now())?;
-            let stated = statement::write(&statement, REBUILD, plan, out)?;
-            let text = format!("{}{stated}", report::different(&ready, differences));
+            let told = statement::write(&statement, REBUILD, plan, out)?;
+            let text = format!("{}{told}", report::different(&ready, differences));
             Ok(Answer::new(text, report).with_code(DIFFERENT))
         }
     }

@@ -84,7 +84,7 @@ impl Statement {
         plan: &Plan,
         origin: Origin,
     ) -> Result<Self, StatementError> {
-        let (plain, shaken) = match builds {
+        let (first, second) = match builds {
             Builds::Once(built) => (built, None),
             Builds::Twice(rebuilt) => (&rebuilt.plain, Some(&rebuilt.shaken)),
         };
@@ -94,12 +94,12 @@ impl Statement {
         let archive = |(name, digests): (&Name, &ArchiveDigests)| Archive {
             name: name.clone(),
             published: Some(*digests),
-            plain: of(plain, name),
-            shaken: shaken.and_then(|built| of(built, name)),
+            plain: of(first, name),
+            shaken: second.and_then(|built| of(built, name)),
         };
         let archives: Vec<Archive> = published.iter().map(archive).collect();
         let subjects = archives.iter().flat_map(Archive::subjects).collect();
-        let conditions = std::iter::once(plain).chain(shaken).map(Conditions::of).collect();
+        let conditions = std::iter::once(first).chain(second).map(Conditions::of).collect();
         Self::of_rebuild(subjects, Rebuild::new(plan, archives, conditions, found, causes, origin))
     }
 

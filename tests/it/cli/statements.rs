@@ -1,7 +1,7 @@
 //! What is stated of a build that was run.
 
 use pgproof::digest::Digest;
-use pgproof::statement::{Commit, Predicate, Provenance, Rebuild, Request, Statement, Verdict};
+use pgproof::statement::{Predicate, Provenance, Rebuild, Request, Statement, Verdict};
 use serde_json::Value;
 
 use super::scene::{HELLO, Scene, busybox};
@@ -34,17 +34,15 @@ fn what_was_built_and_built_again_is_stated() {
     // All that SHA256SUMS lists, but for what tells of the whole directory.
     let read = |file: &str| std::fs::read(scene.path(&format!("dist/{file}"))).unwrap();
     let text = |file: &str| String::from_utf8(read(file)).unwrap();
-    let hashed = |digests: Vec<(String, String)>| {
-        let lines = digests.iter().map(|(hex, name)| format!("{hex}  {name}\n"));
-        lines.collect::<String>()
+    let listed = |sums: &str| -> Vec<String> {
+        text(sums).lines().filter(|line| !line.ends_with("  build-info.json")).map(str::to_owned).collect()
     };
-    let listed = |sums: &str| -> String {
-        text(sums).lines().filter(|line| !line.ends_with("  build-info.json")).map(|line| format!("{line}\n")).collect()
-    };
-    let sha256 = stated.subjects().iter().map(|subject| (subject.sha256.hex(), subject.name.clone())).collect();
-    let sha512 =
-        stated.subjects().iter().map(|subject| (subject.sha512.unwrap().hex(), subject.name.clone())).collect();
-    assert_eq!((hashed(sha256), hashed(sha512)), (listed("SHA256SUMS"), listed("SHA512SUMS")));
+    let subjects = stated.subjects().iter();
+    let sha256: Vec<_> =
+        subjects.clone().map(|subject| format!("{}  {}", subject.sha256.hex(), subject.name)).collect();
+    let sha512: Vec<_> =
+        subjects.map(|subject| format!("{}  {}", subject.sha512.unwrap().hex(), subject.name)).collect();
+    assert_eq!((sha256, sha512), (listed("SHA256SUMS"), listed("SHA512SUMS")));
 
     let provenance = provenance(&stated);
     let plan = Digest::of(&read("hello-1.0.plan.json"));
@@ -71,7 +69,10 @@ fn what_was_built_and_built_again_is_stated() {
     assert_eq!(digest_of("packages/busybox_1.0_amd64.deb"), Some(Digest::of(&busybox().0)));
     assert_eq!(digest_of("pgproof"), Some(Digest::of(&std::fs::read(scene.path("pgproof")).unwrap())));
     let origin = &provenance.origin;
-    assert_eq!((origin.builder.as_str(), &origin.tool.commit), ("https://builder.example/7", &Commit::Unknown));
+    assert_eq!(
+        (origin.builder.as_str(), origin.tool.commit.to_string().as_str()),
+        ("https://builder.example/7", env!("PGPROOF_COMMIT"))
+    );
     assert_eq!((origin.tool.version.as_str(), &origin.occasion.invocation_id), (env!("CARGO_PKG_VERSION"), &None));
     let report = scene.report();
     let byproduct = |name: &str| provenance.byproducts.iter().find(|known| known.name.as_str() == name).unwrap().digest;

@@ -99,8 +99,7 @@ fn help_tells_the_commands_and_the_exit_codes() {
       -h, --help               Print help
     exit 0
     ");
-    // Tests are not of a commit, whatever is checked out.
-    let version = format!("pgproof {} (commit unknown)\nexit 0", env!("CARGO_PKG_VERSION"));
+    let version = format!("pgproof {} (commit {})\nexit 0", env!("CARGO_PKG_VERSION"), env!("PGPROOF_COMMIT"));
     assert_eq!(scene.run(&["--version"]).seen(), version);
 }
 
