@@ -380,6 +380,7 @@ fn progress_and_results_do_not_mix() {
       tar       sha256:[DIGEST]
       file list sha256:[DIGEST]
       in        dist/hello-1.0.tar.gz (386 B)
+      stated    dist/hello-1.0.provenance.json (unsigned)
     ");
     let json = scene.run(&["build", "--plan", "plan.json", "--json"]).fine();
     assert_eq!((json.stderr.as_str(), &json.json()["name"]), ("", &"hello-1.0".into()));
