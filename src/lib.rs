@@ -23,6 +23,7 @@ pub mod output;
 pub mod verdict;
 pub mod rebuild;
 pub mod trial;
+pub mod bundle;
 
 use crate::check::{CheckError, ReleaseError};
 use crate::digest::Digest;
@@ -114,6 +115,18 @@ pub enum Error {
     /// There is nothing to test, or no way to.
     #[error("cannot test")]
     Trial(#[from] trial::TrialError),
+    /// A file is no bundle.
+    #[error("cannot read the bundle")]
+    Bundle(#[from] bundle::BundleError),
+    /// A file is no trust root, or none can be had.
+    #[error("cannot use the trust root")]
+    Trust(#[from] bundle::TrustError),
+    /// A pattern is none.
+    #[error("wrong use")]
+    Pattern(#[from] bundle::PatternError),
+    /// A public key is none.
+    #[error("cannot use the public key")]
+    PublicKey(#[from] bundle::PublicKeyError),
 }
 
 /// What kind of trouble an [`Error`] is; each has its own exit code.
@@ -148,7 +161,10 @@ impl Error {
             | Self::ForeignSysroot { .. }
             | Self::Lockfile(_)
             | Self::Definitions(_)
-            | Self::Plan(_) => Trouble::Use,
+            | Self::Plan(_)
+            | Self::Pattern(_)
+            | Self::PublicKey(_) => Trouble::Use,
+            Self::Bundle(_) | Self::Trust(_) => Trouble::Input,
             Self::Store(error) => of_store(error),
             Self::Fetch(error) => of_fetch(error),
             Self::Inputs(error) => match error {
