@@ -124,6 +124,15 @@ pub enum Error {
     /// A pattern is none.
     #[error("wrong use")]
     Pattern(#[from] bundle::PatternError),
+    /// What signatures are made with cannot be used.
+    #[error("cannot use the signing configuration")]
+    Services(#[from] bundle::ServicesError),
+    /// A private key cannot be used.
+    #[error("cannot use the key")]
+    Key(#[from] bundle::KeyError),
+    /// There is no signature.
+    #[error("cannot sign")]
+    Signing(#[from] bundle::SigningError),
     /// A public key is none.
     #[error("cannot use the public key")]
     PublicKey(#[from] bundle::PublicKeyError),
@@ -163,8 +172,18 @@ impl Error {
             | Self::Definitions(_)
             | Self::Plan(_)
             | Self::Pattern(_)
+            | Self::Services(_)
+            | Self::Key(_)
             | Self::PublicKey(_) => Trouble::Use,
-            Self::Bundle(_) | Self::Trust(_) => Trouble::Input,
+            Self::Bundle(_) => Trouble::Input,
+            Self::Trust(error) => {
+                if error.is_passing() {
+                    Trouble::Passing
+                } else {
+                    Trouble::Input
+                }
+            }
+            Self::Signing(error) => of_signing(error),
             Self::Store(error) => of_store(error),
             Self::Fetch(error) => of_fetch(error),
             Self::Inputs(error) => match error {
@@ -229,6 +248,14 @@ fn of_store(error: &StoreError) -> Trouble {
 
 fn of_fetch(error: &FetchError) -> Trouble {
     if error.is_unverified() { Trouble::Input } else { Trouble::Passing }
+}
+
+fn of_signing(error: &bundle::SigningError) -> Trouble {
+    match error.class() {
+        bundle::Class::Use => Trouble::Use,
+        bundle::Class::Input => Trouble::Input,
+        bundle::Class::Passing => Trouble::Passing,
+    }
 }
 
 fn of_lock(error: &LockError) -> Trouble {

@@ -47,6 +47,14 @@ impl Certificate {
         Ok(Self { info, identity, issuer, claims })
     }
 
+    pub(super) fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    pub(super) fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
     /// Whether this is whom `wanted` describes; the error tells the first thing that is not so.
     pub(super) fn check(&self, wanted: &CertificateIdentity) -> Result<(), Refused> {
         if !wanted.identity().matches(&self.identity) {

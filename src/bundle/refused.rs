@@ -9,7 +9,6 @@ use jiff::Timestamp;
 use sigstore_verify::{CertificateError, Error, TimestampError, TransparencyLogError};
 
 use super::signer::{Claim, Pattern};
-use crate::digest::Digest;
 
 /// Why a signature is not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -152,13 +151,15 @@ pub enum Refused {
     /// The trust root cannot be used.
     #[error("the trust root cannot be used: {0}")]
     TrustRoot(String),
-    /// The blob's digest is another one.
-    #[error("the bundle is of a file with the digest {signed}, not of one with {given}")]
+    /// The file's digest is another one.
+    #[error("the bundle is of a file with the {algorithm} digest {signed}, not of one with {given}")]
     Digest {
+        /// Of which kind.
+        algorithm: String,
         /// What was signed.
         signed: String,
         /// What was given.
-        given: Digest,
+        given: String,
     },
 }
 

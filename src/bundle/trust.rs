@@ -6,6 +6,7 @@ use sigstore_trust_root::TrustedRoot;
 use sigstore_verify::Verifier;
 
 use super::json::{self, JsonError};
+use super::services::ServicesError;
 use crate::digest::Digest;
 
 /// The media types of a trusted root: sigstore/protobuf-specs, `sigstore_trustroot.proto`.
@@ -35,6 +36,42 @@ pub enum TrustError {
     /// A key, a certificate or a period in it cannot be used.
     #[error("the trust root cannot be used")]
     Unusable(#[source] Box<sigstore_verify::Error>),
+    /// What a repository has beside it cannot be used.
+    #[error("the repository's signing configuration cannot be used")]
+    Services(#[from] ServicesError),
+    /// Nothing could be fetched, or what was fetched does not hold.
+    #[error("the repository {url} does not give a trust root that holds")]
+    Repository {
+        /// Its address.
+        url: String,
+        /// Why not.
+        source: Box<sigstore_tuf::Error>,
+    },
+    /// There is no network, and nothing was fetched before.
+    #[error("nothing of the repository {url} was fetched yet: go online once, or name a file with --trusted-root")]
+    NotFetched {
+        /// Its address.
+        url: String,
+    },
+    /// There can be no connections.
+    #[error("connections cannot be set up")]
+    Client(#[source] reqwest::Error),
+    /// There can be no connections.
+    #[error("connections cannot be set up")]
+    Runtime(#[source] std::io::Error),
+}
+
+impl TrustError {
+    /// Whether it may pass, so that nothing was decided.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Repository { source, .. } => {
+                matches!(**source, sigstore_tuf::Error::Transport { .. } | sigstore_tuf::Error::Io { .. })
+            }
+            Self::NotFetched { .. } | Self::Client(_) | Self::Runtime(_) => true,
+            Self::Json(_) | Self::Malformed(_) | Self::MediaType(_) | Self::Unusable(_) | Self::Services(_) => false,
+        }
+    }
 }
 
 impl TrustRoot {

@@ -70,7 +70,7 @@ impl<'a> Checked<'a> {
             }
             SignatureContent::MessageSignature(signature) => {
                 let digest = given.digest().ok_or(Refused::NoArtifact)?;
-                check_message_digest(signature, digest)?;
+                check_message_digest(signature, given)?;
                 (Content::File(digest), None)
             }
             _ => return Err(Refused::Unsupported("what is signed is neither an envelope nor a file".to_owned())),
@@ -293,7 +293,7 @@ fn check_form(bundle: &Bundle) -> Result<(), Refused> {
 
 /// Reads the payload as strictly as the bundle: whoever reads it after this sees the same subjects. Gives the first one's
 /// SHA-256.
-fn first_subject(payload: &[u8]) -> Result<Option<Digest>, Refused> {
+pub(super) fn first_subject(payload: &[u8]) -> Result<Option<Digest>, Refused> {
     let value = json::read(payload).map_err(|error| {
         let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
         Refused::Payload(format!("{error}{cause}"))
@@ -303,12 +303,29 @@ fn first_subject(payload: &[u8]) -> Result<Option<Digest>, Refused> {
     Ok(first["digest"]["sha256"].as_str().and_then(|hex| Digest::from_hex(hex).ok()))
 }
 
-fn check_message_digest(signature: &MessageSignature, given: Digest) -> Result<(), Refused> {
-    let Some(digest) = &signature.message_digest else { return Ok(()) };
-    if digest.algorithm == HashAlgorithm::Sha2256 && digest.digest.as_bytes() != given.as_bytes() {
-        return Err(Refused::Digest { signed: format!("sha256:{}", digest.digest.to_hex()), given });
+/// The digest beside a file's signature decides how that is read, so it has to be the file's.
+fn check_message_digest(signature: &MessageSignature, given: Artifact<'_>) -> Result<(), Refused> {
+    let Some(said) = &signature.message_digest else { return Ok(()) };
+    let actual = match (given, said.algorithm) {
+        (Artifact::Content(bytes), HashAlgorithm::Sha2384) => sigstore_crypto::sha384(bytes).as_bytes().to_vec(),
+        (Artifact::Content(bytes), HashAlgorithm::Sha2512) => sigstore_crypto::sha512(bytes).as_bytes().to_vec(),
+        (Artifact::Content(bytes), HashAlgorithm::Sha2256) => Digest::of(bytes).as_bytes().to_vec(),
+        (Artifact::Digest(digest), HashAlgorithm::Sha2256) => digest.as_bytes().to_vec(),
+        (Artifact::Digest(_), other) => {
+            return Err(Refused::Artifact(format!("its {other} is needed, which only the file itself has")));
+        }
+        (Artifact::Unbound, _) => return Err(Refused::NoArtifact),
+        (Artifact::Content(_), other) => return Err(Refused::Unsupported(format!("the digest is a {other}"))),
+    };
+    if said.digest.as_bytes() == actual {
+        return Ok(());
     }
-    Ok(())
+    let hex = |bytes: &[u8]| sigstore_types::DigestBytes::from(bytes).to_hex();
+    Err(Refused::Digest {
+        algorithm: said.algorithm.to_string(),
+        signed: hex(said.digest.as_bytes()),
+        given: hex(&actual),
+    })
 }
 
 fn scheme_of(algorithm: KeyAlgorithm, signature: &MessageSignature) -> Result<SigningScheme, Refused> {
