@@ -23,6 +23,7 @@ pub mod output;
 pub mod verdict;
 pub mod rebuild;
 pub mod trial;
+pub mod statement;
 pub mod bundle;
 
 use crate::check::{CheckError, ReleaseError};
@@ -139,6 +140,12 @@ pub enum Error {
     /// A public key is none.
     #[error("cannot use the public key")]
     PublicKey(#[from] bundle::PublicKeyError),
+    /// A statement cannot be made, or is none.
+    #[error("cannot use the statement")]
+    Statement(#[from] statement::StatementError),
+    /// A builder, a run or a commit has no such name.
+    #[error("wrong use")]
+    Origin(#[from] statement::OriginError),
 }
 
 /// What kind of trouble an [`Error`] is; each has its own exit code.
@@ -170,6 +177,7 @@ impl Error {
             | Self::Name(_)
             | Self::Recipe(_)
             | Self::Mirrors(_)
+            | Self::Origin(_)
             | Self::ForeignSysroot { .. }
             | Self::Lockfile(_)
             | Self::Definitions(_)
@@ -231,6 +239,8 @@ impl Error {
                 TreeError::Malformed { .. } | TreeError::Refused { .. } | TreeError::TooMuch { .. } => Trouble::Input,
                 TreeError::Read { .. } | TreeError::Write { .. } | TreeError::Io { .. } => Trouble::Passing,
             },
+            // Strangers write them; what pgproof states itself is of definitions that it has used already.
+            Self::Statement(_) => Trouble::Input,
             Self::Trial(error) => {
                 if error.is_of_input() {
                     Trouble::Input
