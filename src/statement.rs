@@ -23,6 +23,7 @@ use crate::definitions::DefinitionsError;
 use crate::digest::DigestError;
 use crate::plan::PlanError;
 
+pub use beside::Beside;
 pub use dependency::{Annotations, Dependency, DigestSet};
 pub use making::Builds;
 pub use material::Materials;
@@ -31,6 +32,7 @@ pub use provenance::{Byproduct, Provenance, Request};
 pub use rebuild::{Archive, ArchiveDigests, Cause, Change, Conditions, Differing, Found, LISTED, Rebuild, Verdict};
 pub use subject::{SUBJECT_LIMIT, Subject};
 
+mod beside;
 mod dependency;
 mod json;
 mod making;

@@ -151,9 +151,10 @@ fn inputs(plan: &Plan) -> Vec<Dependency> {
     for input in &plan.inputs {
         let name = format!("inputs/{}", input.name);
         let uri = input.origins.first().map(ToString::to_string);
-        all.push(Dependency::new(name.clone(), uri, input.digest).sized(input.size));
+        all.push(Dependency::new(name.clone(), uri.clone(), input.digest).sized(input.size));
         let tar = input.unpack.as_ref().and_then(|unpack| unpack.tar_digest);
-        all.extend(tar.map(|digest| Dependency::new(format!("{name}#tar"), None, digest)));
+        let uri = uri.map(|uri| format!("{uri}#tar"));
+        all.extend(tar.map(|digest| Dependency::new(format!("{name}#tar"), uri, digest)));
     }
     all
 }

@@ -10,7 +10,7 @@ use crate::lockfile::Name;
 use crate::text::is_obeyed;
 
 /// How many subjects a statement may have: a release of PostgreSQL has about twenty.
-pub const SUBJECT_LIMIT: usize = 1000;
+pub const SUBJECT_LIMIT: usize = 500;
 
 /// How many bytes a subject's name may have.
 const NAME_LIMIT: usize = 1024;
