@@ -16,9 +16,9 @@ use super::trust::TrustRoot;
 /// Checks the parts of a token that its signature does not cover.
 pub(super) fn check(token: &[u8], root: &TrustRoot) -> Result<(), Refused> {
     let wrong = |reason: &str| Refused::Timestamp(reason.to_owned());
-    let signed = signed_data(token).map_err(|error| Refused::Timestamp(format!("it cannot be read: {error}")))?;
-    let [signer] = signed.signer_infos.0.as_slice() else { return Err(wrong("it has not one signature")) };
-    if signer.unsigned_attrs.is_some() || signed.crls.is_some() {
+    let token = signed_data(token).map_err(|error| Refused::Timestamp(format!("it cannot be read: {error}")))?;
+    let [signer] = token.signer_infos.0.as_slice() else { return Err(wrong("it has not one signature")) };
+    if signer.unsigned_attrs.is_some() || token.crls.is_some() {
         return Err(wrong("it has parts that nobody signed"));
     }
     let authorities = root.root.timestamp_authorities.iter();
@@ -26,7 +26,7 @@ pub(super) fn check(token: &[u8], root: &TrustRoot) -> Result<(), Refused> {
         .flat_map(|authority| &authority.cert_chain.certificates)
         .map(|known| known.raw_bytes.as_bytes())
         .collect();
-    for certificate in signed.certificates.iter().flat_map(|set| set.0.iter()) {
+    for certificate in token.certificates.iter().flat_map(|set| set.0.iter()) {
         let CertificateChoices::Certificate(certificate) = certificate else {
             return Err(wrong("it has a certificate of another kind"));
         };
