@@ -6,6 +6,7 @@ mod ends;
 mod inputs;
 mod scene;
 mod statements;
+mod sign;
 mod store;
 mod trial;
 mod usage;
