@@ -1,5 +1,6 @@
 //! Reads the command line, calls the library, prints what came of it and chooses the exit code.
 
+mod against;
 mod arguments;
 mod build;
 mod check;
@@ -12,6 +13,8 @@ mod signature;
 mod test;
 mod trust;
 mod ui;
+mod verify;
+mod who;
 
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
@@ -97,6 +100,7 @@ impl Session {
             Command::Check(check) => check::check(self, &check),
             Command::Shell(shell) => build::shell(self, &shell),
             Command::Sign(sign) => sign::sign(self, &sign),
+            Command::Verify(verify) => verify::verify(self, &verify),
             Command::Test(test) => test::test(self, &test),
             Command::Log(log) => housekeeping::log(self, &log),
             Command::Lock(lock) => housekeeping::lock(self, &lock),

@@ -25,6 +25,9 @@ pub mod rebuild;
 pub mod trial;
 pub mod statement;
 pub mod bundle;
+pub mod testimony;
+pub mod policy;
+pub mod release;
 
 use crate::check::{CheckError, ReleaseError};
 use crate::digest::Digest;
@@ -33,6 +36,7 @@ use crate::inputs::InputsError;
 use crate::lock::LockError;
 use crate::lockfile::Name;
 use crate::output::OutputError;
+use crate::release::PublishedError;
 use crate::store::StoreError;
 use crate::sysroot::SysrootError;
 use crate::tree::TreeError;
@@ -143,6 +147,12 @@ pub enum Error {
     /// A statement cannot be made, or is none.
     #[error("cannot use the statement")]
     Statement(#[from] statement::StatementError),
+    /// A policy cannot be used.
+    #[error("cannot use the policy")]
+    Policy(#[from] policy::PolicyError),
+    /// A published release cannot be read.
+    #[error("cannot use what was published")]
+    Published(#[from] release::PublishedError),
     /// A builder, a run or a commit has no such name.
     #[error("wrong use")]
     Origin(#[from] statement::OriginError),
@@ -178,6 +188,7 @@ impl Error {
             | Self::Recipe(_)
             | Self::Mirrors(_)
             | Self::Origin(_)
+            | Self::Policy(_)
             | Self::ForeignSysroot { .. }
             | Self::Lockfile(_)
             | Self::Definitions(_)
@@ -198,6 +209,12 @@ impl Error {
             Self::Signing(error) => of_signing(error),
             Self::Store(error) => of_store(error),
             Self::Fetch(error) => of_fetch(error),
+            Self::Published(error) => match error {
+                PublishedError::Fetch(error) => of_fetch(error),
+                PublishedError::Unreadable { .. } => Trouble::Passing,
+                PublishedError::TooLarge { .. } | PublishedError::TooMany(_) => Trouble::Input,
+                PublishedError::Offline(_) | PublishedError::Which { .. } => Trouble::Use,
+            },
             Self::Inputs(error) => match error {
                 InputsError::Store(error) => of_store(error),
                 InputsError::Compression { .. } | InputsError::Bomb { .. } | InputsError::Tar { .. } => Trouble::Input,

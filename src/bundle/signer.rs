@@ -7,6 +7,7 @@ use std::str::FromStr;
 use regex::{Regex, RegexBuilder};
 
 use super::public_key::PublicKey;
+use super::verified::{Identity, SignedBy};
 
 /// A compiled regular expression of more bytes is refused.
 const EXPRESSION_SIZE: usize = 1 << 20;
@@ -58,6 +59,22 @@ pub enum PatternError {
         /// Why not.
         source: Box<regex::Error>,
     },
+}
+
+impl Signer {
+    /// Whether whoever signed is the one who is meant.
+    pub fn admits(&self, by: &SignedBy) -> bool {
+        match (self, by.identity()) {
+            (Self::Key(key), Identity::Key { fingerprint }) => key.fingerprint() == *fingerprint,
+            (Self::Certificate(wanted), Identity::Certificate { identity, issuer }) => {
+                let claims = |claim: &Claim| by.claims().get(claim).map(String::as_str);
+                wanted.identity.matches(identity)
+                    && wanted.issuer.matches(issuer)
+                    && wanted.claims.iter().all(|(claim, wanted)| claims(claim).is_some_and(|value| wanted.matches(value)))
+            }
+            (Self::Key(_), Identity::Certificate { .. }) | (Self::Certificate(_), Identity::Key { .. }) => false,
+        }
+    }
 }
 
 impl CertificateIdentity {

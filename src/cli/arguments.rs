@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use pgproof::fetch::Mirror;
 use pgproof::lockfile::Name;
 use pgproof::statement::Identifier;
 use pgproof::target::{Triple, Version};
 use pgproof::variation::Axis;
+
+use super::who::Who;
 
 /// Builds PostgreSQL in a sealed box from inputs pinned by digest, twice, under different conditions, and shows that both
 /// came out the same byte for byte.
@@ -75,6 +77,8 @@ pub(crate) enum Command {
     Pack(Pack),
     /// Say what is wrong with a release's archives, without running anything of them
     Check(Check),
+    /// Tell whether an archive is what somebody signed, and what was said of it
+    Verify(Verify),
     /// Sign statements, releases or files: with a key, or with a certificate for the identity that this machine shows
     Sign(Sign),
     /// Test an archive as PostgreSQL in the sealed box, beside a C library and a shell only
@@ -100,11 +104,10 @@ pub(crate) enum Command {
 }
 
 /// What to build.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Subject {
-    /// The PostgreSQL version
-    #[arg(default_value = "17.11")]
-    pub(crate) version: Version,
+    /// The PostgreSQL version [default: 17.11]
+    pub(crate) version: Option<Version>,
 
     /// The platform [default: this machine's]
     #[arg(long, value_name = "TRIPLE")]
@@ -174,13 +177,14 @@ pub(crate) struct Rebuild {
     #[command(flatten)]
     pub(crate) stating: Stating,
 
-    /// Compare the two builds' outputs
-    #[arg(long, required = true, action = ArgAction::SetTrue)]
-    pub(crate) compare: bool,
+    /// Compare the two builds' outputs; and, if it is named, with what somebody published: an archive, a signed statement, a
+    /// directory with a release, or a URL of one of them. Plan and locks are those of its statement then
+    #[arg(long, required = true, num_args = 0..=1, value_name = "PUBLISHED", default_missing_value = "")]
+    pub(crate) compare: String,
 
-    /// Where the archive, its digests, the report and the statements go
-    #[arg(long, value_name = "DIR", default_value = "dist", value_hint = ValueHint::DirPath)]
-    pub(crate) out: PathBuf,
+    /// Where archives, digests, statements and the report go [default: dist; rebuilt, beside what was published]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) out: Option<PathBuf>,
 
     /// Let only these conditions differ in the second build
     #[arg(long, value_name = "AXIS,…", value_delimiter = ',')]
@@ -201,6 +205,53 @@ pub(crate) struct Rebuild {
     /// Do not check the archives
     #[arg(long)]
     pub(crate) no_check: bool,
+
+    /// Sign what is stated: with --key, or keyless
+    #[arg(long)]
+    pub(crate) sign: bool,
+
+    #[command(flatten)]
+    pub(crate) signing: Signing,
+
+    /// A public key that may have signed what was published; repeatable
+    #[arg(long = "published-key", value_name = "FILE", help_heading = "Who must have signed", value_hint = ValueHint::FilePath)]
+    pub(crate) published_keys: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) who: Who,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// A file, such as an archive, or its digest as sha256:…
+    #[arg(value_name = "ARCHIVE", value_hint = ValueHint::FilePath)]
+    pub(crate) artifact: String,
+
+    /// A file with Sigstore bundles, one, or one a line; repeatable [default: all that lie beside the archive]
+    #[arg(long = "bundle", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) bundles: Vec<PathBuf>,
+
+    /// Whom to believe, and how many of them must vouch: a TOML file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["keys", "Who"], value_hint = ValueHint::FilePath)]
+    pub(crate) policy: Option<PathBuf>,
+
+    /// Ask for a statement of this type too: provenance, rebuild, or any predicate type's URI
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) predicate_type: Option<String>,
+
+    /// Hold the inputs that the provenance states against the lockfiles at hand, or those of this directory with lockfiles/
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, value_hint = ValueHint::DirPath)]
+    pub(crate) lockfiles: Option<Option<PathBuf>>,
+
+    /// A public key in PEM that may have signed; repeatable
+    #[arg(long = "key", value_name = "FILE", help_heading = "Who must have signed", value_hint = ValueHint::FilePath)]
+    pub(crate) keys: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) who: Who,
+
+    #[command(flatten)]
+    pub(crate) trust: Trust,
 }
 
 #[derive(Debug, Args)]
@@ -350,6 +401,13 @@ pub(crate) struct Signing {
 
     #[command(flatten)]
     pub(crate) trust: Trust,
+}
+
+impl Signing {
+    /// Whether something in it only says how to sign.
+    pub(crate) fn is_asked_for(&self) -> bool {
+        self.key.is_some() || self.identity_token.is_some() || self.signing_config.is_some() || self.openpgp_key.is_some()
+    }
 }
 
 /// Which certificate authorities, logs and timestamp authorities are believed.

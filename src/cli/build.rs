@@ -13,12 +13,12 @@ use pgproof::fetch::{self, Tried};
 use pgproof::lockfile::{Lockfile, Pin};
 use pgproof::output::{self, About, Companion, Output, Release};
 use pgproof::plan::Plan;
-use pgproof::rebuild::{Built, Observer, Order, Ready, Workshop};
+use pgproof::rebuild::{Built, Observer, Order, Ready, Rebuilt, Workshop};
 use pgproof::sandbox::{self, Cancel, Event};
 use pgproof::statement::{Materials, StatementError};
 use pgproof::store::{Outcome, Record, Store};
 use pgproof::sysroot::Rootfs;
-use pgproof::target::{Target, Triple};
+use pgproof::target::{Target, Triple, Version};
 use pgproof::tree;
 use pgproof::variation::{Axis, Label, Variation};
 use pgproof::verdict::Verdict;
@@ -31,7 +31,11 @@ use super::failure::{BUILD, DIFFERENT, Failure};
 use super::report::Check;
 use super::statement::{PROVENANCE, Published, REBUILD, Witness};
 use super::ui::{Activity, Ui, bytes, duration};
-use super::{Answer, Session, report, statement, this_program};
+use super::sign::{self, Signatory};
+use super::{Answer, Session, against, report, statement, this_program};
+
+/// What is built if nobody says what.
+const DEFAULT_VERSION: &str = "17.11";
 
 /// What a build may print, in bytes: PostgreSQL prints 4 MB.
 const LOG_LIMIT: u64 = 256 << 20;
@@ -44,43 +48,42 @@ const DISK_LIMIT: u64 = 8 << 30;
 
 /// `pgproof rebuild --compare`
 pub(super) fn rebuild(session: &Session, request: &Rebuild) -> Result<Answer, Failure> {
-    if let Some(keep) = &request.keep {
-        claim(keep)?;
+    if !request.sign && request.signing.is_asked_for() {
+        return Err(Failure::Usage("what signs was named without --sign"));
     }
-    let bench = Bench::new(session)?;
-    let order = if request.sequential { Order::InTurn } else { Order::for_memory(bench.available) };
-    let mut workshop = Workshop { keep: request.keep.clone(), ..bench.workshop(session, &request.limits) };
-    if order == Order::Together && request.limits.memory_gib.is_none() {
-        workshop.limits.memory = workshop.limits.memory.map(|memory| memory / 2);
-    }
-    let ready = prepare(&workshop, &request.subject)?;
-    let release = release(&workshop, &request.subject)?;
-    let materials = materials(&workshop, &ready.plan, release.as_ref())?;
-    let axes = axes(request);
-    let started = now();
-    let witness = Witness::new(&request.stating, started)?;
-    let rebuilt = workshop.rebuild(&ready, &axes, order);
-    let rebuilt = match rebuilt {
-        Ok(rebuilt) => rebuilt,
-        Err(error) => return Err(record_failure(&bench.store, &ready.plan, started, error)),
-    };
-    for built in [&rebuilt.plain, &rebuilt.shaken] {
-        record(&bench.store, &ready.plan, started, built)?;
-    }
-    if let Some(keep) = &request.keep {
-        for built in [&rebuilt.plain, &rebuilt.shaken] {
-            unpack(&bench.store, built, &keep.join(built.variation.label.as_str()).join("out"))?;
+    let mut subject = request.subject.clone();
+    match request.compare.as_str() {
+        "" => {}
+        // `rebuild --compare 17.11` is what `rebuild 17.11 --compare` is.
+        text if subject.version.is_none() && !Path::new(text).exists() && text.parse::<Version>().is_ok() => {
+            subject.version = text.parse().ok();
         }
+        published => return against::rebuild(session, request, published),
     }
-    let check = check(&workshop, &request.subject, request.no_check, &rebuilt.plain.outputs)?;
-    let report = report::rebuilt(&ready, &rebuilt, order, &check);
-    let (plan, out) = (&ready.plan, &request.out);
+    if request.who.is_given() || !request.published_keys.is_empty() {
+        return Err(Failure::Usage("it was said who must have signed, but not what: name it, as --compare PUBLISHED"));
+    }
+    rebuild_here(session, request, &subject)
+}
+
+/// Builds twice what the definitions at hand say.
+fn rebuild_here(session: &Session, request: &Rebuild, subject: &Subject) -> Result<Answer, Failure> {
+    let signatory = request.sign.then(|| Signatory::new(session, &request.signing, false)).transpose()?;
+    let bench = Bench::new(session)?;
+    let (workshop, order) = bench.for_twins(session, request)?;
+    let release = release(&workshop, subject)?;
+    let plan = plan_of(&workshop, subject)?;
+    let materials = materials(&workshop, &plan, release.as_ref())?;
+    let Twins { ready, rebuilt, witness } = Twins::build(&bench, &workshop, request, plan, order)?;
+    let check = check(&workshop, subject, request.no_check, &rebuilt.plain.outputs)?;
+    let mut report = report::rebuilt(&ready, &rebuilt, order, &check);
+    let (plan, out) = (&ready.plan, &request.out.clone().unwrap_or_else(|| "dist".into()));
+    let mut statements = Vec::new();
     // Bytes that were not reproduced are nobody's release, nor are those with findings: only the report tells of them.
-    match &rebuilt.verdict {
+    let (mut text, code) = match &rebuilt.verdict {
         Verdict::Reproduced(_) if check.fails() => {
             report::write(&report, plan, out)?;
-            let text = format!("{}{}", report::reproduced(&ready, &rebuilt), report::checked(&check));
-            Ok(Answer::new(text, report).with_code(BUILD))
+            (format!("{}{}", report::reproduced(&ready, &rebuilt), report::checked(&check)), BUILD)
         }
         Verdict::Reproduced(reproduced) => {
             let about = About { plan, release: release.as_ref() };
@@ -89,17 +92,62 @@ pub(super) fn rebuild(session: &Session, request: &Rebuild) -> Result<Answer, Fa
             text.push_str(&report::checked(&check));
             text.push_str(&report::published(reproduced.outputs(), out));
             text.push_str(&state_build(&witness, &materials, &rebuilt.plain, &published, &ready, out)?);
+            if materials.is_ok() {
+                statements.push(statement::path(PROVENANCE, plan, out));
+            }
             let statement = witness.reproduced(reproduced, &ready, &rebuilt, &published, now())?;
             text.push_str(&statement::write(&statement, REBUILD, plan, out)?);
-            Ok(Answer::new(text, report))
+            statements.push(statement::path(REBUILD, plan, out));
+            (text, 0)
         }
         Verdict::Different(differences) => {
             report::write(&report, plan, out)?;
             let statement = witness.not_reproduced(differences, Vec::new(), &ready, &rebuilt, now())?;
             let told = statement::write(&statement, REBUILD, plan, out)?;
-            let text = format!("{}{told}", report::different(&ready, differences));
-            Ok(Answer::new(text, report).with_code(DIFFERENT))
+            statements.push(statement::path(REBUILD, plan, out));
+            (format!("{}{told}", report::different(&ready, differences)), DIFFERENT)
         }
+    };
+    if let Some(signatory) = signatory.filter(|_| !statements.is_empty()) {
+        let signed = sign::sign_release(session, &signatory, out, &statements, code == 0)?;
+        text.push_str(&signed.text);
+        report["signed"] = signed.json["signed"].clone();
+    }
+    Ok(Answer::new(text, report).with_code(code))
+}
+
+/// Two builds of one plan, and who states what they came to.
+pub(super) struct Twins {
+    pub(super) ready: Ready,
+    pub(super) rebuilt: Rebuilt,
+    pub(super) witness: Witness,
+}
+
+impl Twins {
+    /// Builds both, keeps what is to be kept of them, and records them.
+    pub(super) fn build(
+        bench: &Bench<'_>,
+        workshop: &Workshop<'_>,
+        request: &Rebuild,
+        plan: Plan,
+        order: Order,
+    ) -> Result<Self, Failure> {
+        let ready = prepare(workshop, plan)?;
+        let started = now();
+        let witness = Witness::new(&request.stating, started)?;
+        let rebuilt = match workshop.rebuild(&ready, &axes(request), order) {
+            Ok(rebuilt) => rebuilt,
+            Err(error) => return Err(record_failure(&bench.store, &ready.plan, started, error)),
+        };
+        for built in [&rebuilt.plain, &rebuilt.shaken] {
+            record(&bench.store, &ready.plan, started, built)?;
+        }
+        if let Some(keep) = &request.keep {
+            for built in [&rebuilt.plain, &rebuilt.shaken] {
+                unpack(&bench.store, built, &keep.join(built.variation.label.as_str()).join("out"))?;
+            }
+        }
+        Ok(Self { ready, rebuilt, witness })
     }
 }
 
@@ -107,7 +155,7 @@ pub(super) fn rebuild(session: &Session, request: &Rebuild) -> Result<Answer, Fa
 pub(super) fn build(session: &Session, request: &Build) -> Result<Answer, Failure> {
     let bench = Bench::new(session)?;
     let workshop = bench.workshop(session, &request.limits);
-    let ready = prepare(&workshop, &request.subject)?;
+    let ready = prepare(&workshop, plan_of(&workshop, &request.subject)?)?;
     let release = release(&workshop, &request.subject)?;
     let materials = materials(&workshop, &ready.plan, release.as_ref())?;
     let started = now();
@@ -197,7 +245,7 @@ pub(super) fn shell(session: &Session, request: &ShellCommand) -> Result<Answer,
     }
     let bench = Bench::new(session)?;
     let workshop = bench.workshop(session, &request.limits);
-    let ready = prepare(&workshop, &request.subject)?;
+    let ready = prepare(&workshop, plan_of(&workshop, &request.subject)?)?;
     let variation = Variation::plain(workshop.cpus);
     let exit = sandbox::shell(&workshop.job(&ready, &variation), &bench.store, &request.terminal, &bench.cancel)?;
     Ok(Answer::new(format!("the shell {exit}"), json!({ "exit": exit })))
@@ -235,6 +283,23 @@ impl<'ui> Bench<'ui> {
         Ok(Self { store: session.store()?, display: Display::new(&session.ui), cancel, available })
     }
 
+    /// A workshop for two builds, and how they share the machine.
+    pub(super) fn for_twins<'a>(
+        &'a self,
+        session: &'a Session,
+        request: &Rebuild,
+    ) -> Result<(Workshop<'a>, Order), Failure> {
+        if let Some(keep) = &request.keep {
+            claim(keep)?;
+        }
+        let order = if request.sequential { Order::InTurn } else { Order::for_memory(self.available) };
+        let mut workshop = Workshop { keep: request.keep.clone(), ..self.workshop(session, &request.limits) };
+        if order == Order::Together && request.limits.memory_gib.is_none() {
+            workshop.limits.memory = workshop.limits.memory.map(|memory| memory / 2);
+        }
+        Ok((workshop, order))
+    }
+
     pub(super) fn workshop<'a>(&'a self, session: &'a Session, limits: &Limits) -> Workshop<'a> {
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Workshop {
@@ -257,8 +322,7 @@ impl<'ui> Bench<'ui> {
     }
 }
 
-fn prepare(workshop: &Workshop<'_>, subject: &Subject) -> Result<Ready, Failure> {
-    let plan = plan_of(workshop, subject)?;
+fn prepare(workshop: &Workshop<'_>, plan: Plan) -> Result<Ready, Failure> {
     let ready = workshop.prepare(plan)?;
     // Until here a signal ends pgproof at once: what is fetched and composed is there as a whole or not at all.
     cancel_on_signals(workshop.cancel).map_err(Failure::Signals)?;
@@ -273,7 +337,8 @@ fn plan_of(workshop: &Workshop<'_>, subject: &Subject) -> Result<Plan, Failure> 
 }
 
 fn target_of(subject: &Subject) -> Result<Target, Failure> {
-    Ok(Target { version: subject.version, triple: subject.target.map_or_else(Triple::host, Ok)? })
+    let version = subject.version.map_or_else(|| DEFAULT_VERSION.parse(), Ok)?;
+    Ok(Target { version, triple: subject.target.map_or_else(Triple::host, Ok)? })
 }
 
 /// Checks what was built, if it is PostgreSQL and nobody asked not to.
@@ -291,7 +356,7 @@ fn check(workshop: &Workshop<'_>, subject: &Subject, skip: bool, outputs: &[Outp
 fn subject_words(subject: &Subject) -> String {
     match &subject.plan {
         Some(path) => format!("--plan {}", path.display()),
-        None => subject.version.to_string(),
+        None => subject.version.map_or_else(|| DEFAULT_VERSION.to_owned(), |version| version.to_string()),
     }
 }
 

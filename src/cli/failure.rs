@@ -92,6 +92,34 @@ pub(crate) enum Failure {
     /// Nobody knows how much memory there is.
     #[error("this machine does not tell how much memory is free: /proc/meminfo has to be readable")]
     Memory(#[source] std::io::Error),
+    /// A public key is none.
+    #[error("the public key {path} cannot be used")]
+    PublicKey {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: pgproof::bundle::PublicKeyError,
+    },
+    /// What lies there is not what is said of it.
+    #[error("{place} has {file} with the digest {found}, and the statement is about {stated}")]
+    OtherThanStated {
+        /// Where.
+        place: String,
+        /// The archive.
+        file: String,
+        /// What lies there.
+        found: pgproof::digest::Digest,
+        /// What is stated.
+        stated: pgproof::digest::Digest,
+    },
+    /// The statement's plan is not the one that a person gave.
+    #[error("the statement is of the plan {stated}, the one that was given is {given}")]
+    OtherPlan {
+        /// The statement's.
+        stated: pgproof::digest::Digest,
+        /// The one on the command line.
+        given: pgproof::digest::Digest,
+    },
     /// Signals cannot be caught.
     #[error("Ctrl-C cannot be caught, and without that nothing is built")]
     Signals(#[source] std::io::Error),
@@ -123,30 +151,19 @@ impl Failure {
             | Self::NoIdentity
             | Self::NoVariable(_)
             | Self::Usage(_)
+            | Self::PublicKey { .. }
             | Self::Unfit { .. }
             | Self::Occupied(_)
             | Self::Offline => 2,
+            Self::OtherThanStated { .. } | Self::OtherPlan { .. } => 3,
             Self::File { .. } | Self::Memory(_) | Self::Signals(_) | Self::Ambient(_) | Self::Runtime(_) => PASSING,
         }
     }
 
     /// The chain of causes, once.
     pub(crate) fn answer(&self) -> Answer {
-        let mut causes: Vec<String> = Vec::new();
-        let mut next: Option<&(dyn StdError + 'static)> =
-            if let Self::Logged { error, .. } = self { Some(error) } else { Some(self) };
-        while let Some(error) = next {
-            let text = printable(&error.to_string());
-            // Transparent errors say what their source says.
-            if causes.last() != Some(&text) {
-                causes.push(text);
-            }
-            // `io::Error::source` is the source of what it carries, and so skips what it carries.
-            next = match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
-                Some(carried) => carried.source(),
-                None => error.source(),
-            };
-        }
+        let first: &(dyn StdError + 'static) = if let Self::Logged { error, .. } = self { error } else { self };
+        let causes = chain(first);
         let mut text = format!("error: {}", causes.join("\n  because "));
         let mut json = json!({ "error": { "exitCode": self.code(), "causes": causes } });
         if let Self::Logged { build, .. } = self {
@@ -155,4 +172,23 @@ impl Failure {
         }
         Answer::new(text, json).with_code(self.code())
     }
+}
+
+/// What `error` says, and its causes, each once.
+pub(super) fn chain(error: &(dyn StdError + 'static)) -> Vec<String> {
+    let mut causes: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = printable(&error.to_string());
+        // Transparent errors say what their source says.
+        if causes.last() != Some(&text) {
+            causes.push(text);
+        }
+        // `io::Error::source` is the source of what it carries, and so skips what it carries.
+        next = match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+            Some(carried) => carried.source(),
+            None => error.source(),
+        };
+    }
+    causes
 }

@@ -68,13 +68,11 @@ pub(super) fn checked(check: &Check) -> String {
 pub(super) fn rebuilt(ready: &Ready, rebuilt: &Rebuilt, order: Order, check: &Check) -> Value {
     let verdict = match &rebuilt.verdict {
         Verdict::Reproduced(_) => json!({ "reproduced": true }),
-        Verdict::Different(differences) => json!({
-            "reproduced": false,
-            "archives": differences.archives,
-            "compared": differences.compared,
-            "different": differences.entries.len(),
-            "differences": &differences.entries[..differences.entries.len().min(REPORTED)],
-        }),
+        Verdict::Different(found) => {
+            let mut verdict = differences(found);
+            verdict["reproduced"] = json!(false);
+            verdict
+        }
     };
     let mut report = of(&ready.plan);
     report["verdict"] = verdict;
@@ -85,6 +83,21 @@ pub(super) fn rebuilt(ready: &Ready, rebuilt: &Rebuilt, order: Order, check: &Ch
     report["builds"] = json!([build(&rebuilt.plain), build(&rebuilt.shaken)]);
     report["check"] = check.value();
     report
+}
+
+/// What differs, for machines.
+pub(super) fn differences(differences: &Differences) -> Value {
+    json!({
+        "archives": differences.archives,
+        "compared": differences.compared,
+        "different": differences.entries.len(),
+        "differences": &differences.entries[..differences.entries.len().min(REPORTED)],
+    })
+}
+
+/// What differs, for people.
+pub(super) fn limited(differences: &Differences) -> String {
+    differences.limited(SHOWN).to_string()
 }
 
 /// The report of one build.
@@ -170,7 +183,7 @@ pub(super) fn reproduced(ready: &Ready, rebuilt: &Rebuilt) -> String {
 
 /// The verdict for people, when the outputs differ.
 pub(super) fn different(ready: &Ready, differences: &Differences) -> String {
-    format!("not reproduced: {}\n{}", ready.plan.name, differences.limited(SHOWN))
+    format!("not reproduced: {}\n{}", ready.plan.name, limited(differences))
 }
 
 /// What one build came to.

@@ -70,16 +70,17 @@ pub(super) fn sign(session: &Session, request: &Sign) -> Result<Answer, Failure>
     Ok(answer(&done))
 }
 
-/// Signs these statements and, with an OpenPGP key, the directory's `SHA256SUMS`; gives what to tell of it.
-#[expect(dead_code, reason = "for `rebuild --sign`")]
+/// Signs these statements and, with an OpenPGP key, the directory's `SHA256SUMS` if it is of a release that was `published` now;
+/// gives what to tell of it.
 pub(super) fn sign_release(
     session: &Session,
     signatory: &Signatory,
     directory: &Path,
     statements: &[PathBuf],
+    published: bool,
 ) -> Result<Answer, Failure> {
     let mut tasks: Vec<_> = statements.iter().cloned().map(Task::Statement).collect();
-    if signatory.openpgp.is_some() {
+    if published && signatory.openpgp.is_some() {
         tasks.push(Task::Sums(directory.join(SUMS)));
     }
     Ok(answer(&signatory.sign(session, &tasks)?))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use pgproof::digest::{Digest, HashingReader};
@@ -10,12 +10,13 @@ use pgproof::lockfile::Name;
 use pgproof::output::{self, Companion, Release, Sums};
 use pgproof::plan::Plan;
 use pgproof::rebuild::{Built, Ready, Rebuilt};
-use pgproof::statement::{Byproduct, Cause, Identifier, Materials, Occasion, Origin, Request, Statement, Tool};
-use pgproof::text::printable;
+use pgproof::statement::{
+    ArchiveDigests, Builds, Byproduct, Cause, Found, Identifier, Materials, Occasion, Origin, Request, Statement, Tool,
+};
 use pgproof::verdict::{Differences, Reproduced};
 
 use super::arguments::Stating;
-use super::failure::Failure;
+use super::failure::{Failure, chain};
 use super::this_program;
 
 /// How the file of provenance is called: `NAME.provenance.json`.
@@ -81,6 +82,24 @@ impl Witness {
         Ok(Statement::reproduced(reproduced, &ready.plan, builds, &published.files, self.origin(finished))?)
     }
 
+    /// States whether both made what somebody published.
+    pub(super) fn against_published(
+        &self,
+        published: &BTreeMap<Name, ArchiveDigests>,
+        rebuilt: &Rebuilt,
+        found: Option<Found>,
+        plan: &Plan,
+        finished: Timestamp,
+    ) -> Result<Statement, Failure> {
+        let builds = Builds::Twice(rebuilt);
+        Ok(Statement::against_published(published, builds, found, Vec::new(), plan, self.origin(finished))?)
+    }
+
+    /// Which pgproof states it.
+    pub(super) fn tool(&self) -> &Tool {
+        &self.tool
+    }
+
     /// States that they did not, and why as far as it is known.
     pub(super) fn not_reproduced(
         &self,
@@ -110,15 +129,15 @@ pub(super) fn write(statement: &Statement, kind: &str, plan: &Plan, directory: &
     Ok(format!("  stated    {} (unsigned)\n", directory.join(name.as_str()).display()))
 }
 
+/// Where [`write`] puts a statement.
+pub(super) fn path(kind: &str, plan: &Plan, directory: &Path) -> PathBuf {
+    directory.join(format!("{}.{kind}.json", plan.name))
+}
+
 /// Why there is no provenance, for people.
 pub(super) fn unstated(error: &pgproof::statement::StatementError) -> String {
-    let mut causes = error.to_string();
-    let mut next = std::error::Error::source(error);
-    while let Some(cause) = next {
-        causes = format!("{causes}: {cause}");
-        next = cause.source();
-    }
-    format!("  stated    no provenance, because nobody could build the same from it: {}\n", printable(&causes))
+    let causes = chain(error).join(": ");
+    format!("  stated    no provenance, because nobody could build the same from it: {causes}\n")
 }
 
 /// Which pgproof this is.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use pgproof::bundle::{Repository, TrustRoot};
+use pgproof::bundle::{Repository, Signer, TrustRoot};
 
 use super::Session;
 use super::arguments::Trust;
@@ -19,6 +19,13 @@ impl Trust {
             Some(path) => Ok(TrustRoot::parse(&read(path)?)?),
             None => Ok(self.repository(session)?.trust_root(session.network.as_ref(), now())?),
         }
+    }
+
+    /// The trust root, if one of `signers` has a certificate or one is named.
+    pub(super) fn root_for(&self, session: &Session, signers: &[Signer]) -> Result<Option<TrustRoot>, Failure> {
+        let named = self.trusted_root.is_some() || self.tuf_url.is_some();
+        let certified = signers.iter().any(|signer| matches!(signer, Signer::Certificate(_)));
+        if named || certified { self.root(session).map(Some) } else { Ok(None) }
     }
 
     /// Where it comes from, if not from a file.
