@@ -198,7 +198,8 @@ impl Error {
             | Self::Key(_)
             | Self::OpenPgp(_)
             | Self::PublicKey(_) => Trouble::Use,
-            Self::Bundle(_) => Trouble::Input,
+            // Strangers write them; what pgproof states itself is of definitions that it has used already.
+            Self::Bundle(_) | Self::Statement(_) => Trouble::Input,
             Self::Trust(error) => {
                 if error.is_passing() {
                     Trouble::Passing
@@ -256,8 +257,6 @@ impl Error {
                 TreeError::Malformed { .. } | TreeError::Refused { .. } | TreeError::TooMuch { .. } => Trouble::Input,
                 TreeError::Read { .. } | TreeError::Write { .. } | TreeError::Io { .. } => Trouble::Passing,
             },
-            // Strangers write them; what pgproof states itself is of definitions that it has used already.
-            Self::Statement(_) => Trouble::Input,
             Self::Trial(error) => {
                 if error.is_of_input() {
                     Trouble::Input

@@ -57,7 +57,7 @@ pub const BUILD_TYPE: &str = "urn:pgproof:build:1";
 /// The predicate type of what a rebuild came to.
 pub const REBUILD: &str = "urn:pgproof:rebuild:1";
 
-/// A statement of more bytes is refused: that of PostgreSQL 17.11 takes about 200 KiB.
+/// A statement of more bytes is refused: that of PostgreSQL 17.11 takes about 150 KiB.
 pub const SIZE_LIMIT: usize = 4 << 20;
 
 /// An in-toto statement.

@@ -94,7 +94,7 @@ impl Default for Information {
 }
 
 impl Information {
-    /// Parses what [`Information::to_text`] gave, and nothing else.
+    /// Parses a file that pgproof wrote, and nothing else.
     pub fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
         let information: Self = serde_json::from_slice(json)?;
         if information.version != FORMAT {
