@@ -23,6 +23,7 @@ pub mod output;
 pub mod verdict;
 pub mod rebuild;
 pub mod trial;
+pub mod bundle;
 
 use crate::check::{CheckError, ReleaseError};
 use crate::digest::Digest;
@@ -114,6 +115,27 @@ pub enum Error {
     /// There is nothing to test, or no way to.
     #[error("cannot test")]
     Trial(#[from] trial::TrialError),
+    /// A file is no bundle.
+    #[error("cannot read the bundle")]
+    Bundle(#[from] bundle::BundleError),
+    /// A file is no trust root, or none can be had.
+    #[error("cannot use the trust root")]
+    Trust(#[from] bundle::TrustError),
+    /// A pattern is none.
+    #[error("wrong use")]
+    Pattern(#[from] bundle::PatternError),
+    /// What signatures are made with cannot be used.
+    #[error("cannot use the signing configuration")]
+    Services(#[from] bundle::ServicesError),
+    /// A private key cannot be used.
+    #[error("cannot use the key")]
+    Key(#[from] bundle::KeyError),
+    /// There is no signature.
+    #[error("cannot sign")]
+    Signing(#[from] bundle::SigningError),
+    /// A public key is none.
+    #[error("cannot use the public key")]
+    PublicKey(#[from] bundle::PublicKeyError),
 }
 
 /// What kind of trouble an [`Error`] is; each has its own exit code.
@@ -148,7 +170,20 @@ impl Error {
             | Self::ForeignSysroot { .. }
             | Self::Lockfile(_)
             | Self::Definitions(_)
-            | Self::Plan(_) => Trouble::Use,
+            | Self::Plan(_)
+            | Self::Pattern(_)
+            | Self::Services(_)
+            | Self::Key(_)
+            | Self::PublicKey(_) => Trouble::Use,
+            Self::Bundle(_) => Trouble::Input,
+            Self::Trust(error) => {
+                if error.is_passing() {
+                    Trouble::Passing
+                } else {
+                    Trouble::Input
+                }
+            }
+            Self::Signing(error) => of_signing(error),
             Self::Store(error) => of_store(error),
             Self::Fetch(error) => of_fetch(error),
             Self::Inputs(error) => match error {
@@ -213,6 +248,14 @@ fn of_store(error: &StoreError) -> Trouble {
 
 fn of_fetch(error: &FetchError) -> Trouble {
     if error.is_unverified() { Trouble::Input } else { Trouble::Passing }
+}
+
+fn of_signing(error: &bundle::SigningError) -> Trouble {
+    match error.class() {
+        bundle::Class::Use => Trouble::Use,
+        bundle::Class::Input => Trouble::Input,
+        bundle::Class::Passing => Trouble::Passing,
+    }
 }
 
 fn of_lock(error: &LockError) -> Trouble {
