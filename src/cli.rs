@@ -6,7 +6,10 @@ mod check;
 mod failure;
 mod housekeeping;
 mod report;
+mod sign;
+mod signature;
 mod test;
+mod trust;
 mod ui;
 
 use std::ffi::OsString;
@@ -92,6 +95,7 @@ impl Session {
             Command::Pack(pack) => build::pack(self, &pack),
             Command::Check(check) => check::check(self, &check),
             Command::Shell(shell) => build::shell(self, &shell),
+            Command::Sign(sign) => sign::sign(self, &sign),
             Command::Test(test) => test::test(self, &test),
             Command::Log(log) => housekeeping::log(self, &log),
             Command::Lock(lock) => housekeeping::lock(self, &lock),

@@ -130,6 +130,9 @@ pub enum Error {
     /// A private key cannot be used.
     #[error("cannot use the key")]
     Key(#[from] bundle::KeyError),
+    /// There is no OpenPGP signature.
+    #[error("cannot sign with OpenPGP")]
+    OpenPgp(#[from] bundle::OpenPgpError),
     /// There is no signature.
     #[error("cannot sign")]
     Signing(#[from] bundle::SigningError),
@@ -174,6 +177,7 @@ impl Error {
             | Self::Pattern(_)
             | Self::Services(_)
             | Self::Key(_)
+            | Self::OpenPgp(_)
             | Self::PublicKey(_) => Trouble::Use,
             Self::Bundle(_) => Trouble::Input,
             Self::Trust(error) => {

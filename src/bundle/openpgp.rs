@@ -115,17 +115,15 @@ impl OpenPgpKey {
         let made = SubpacketData::SignatureCreationTime(pgp::types::Timestamp::from_secs(seconds));
         let hashed = [SubpacketData::IssuerFingerprint(key.fingerprint()), made].map(Subpacket::regular);
         let hashed = hashed.into_iter().collect::<Result<Vec<_>, _>>().map_err(failed)?;
-        let unhashed = match key.version() {
-            KeyVersion::V4 => {
-                vec![Subpacket::regular(SubpacketData::IssuerKeyId(key.legacy_key_id())).map_err(failed)?]
-            }
-            _ => Vec::new(),
+        let unhashed = if key.version() == KeyVersion::V4 {
+            vec![Subpacket::regular(SubpacketData::IssuerKeyId(key.legacy_key_id())).map_err(failed)?]
+        } else {
+            Vec::new()
         };
         // Not what the key would choose: it may still like SHA-1.
-        let hash = match key.hash_alg() {
-            chosen @ (HashAlgorithm::Sha384 | HashAlgorithm::Sha512) => chosen,
-            _ => HashAlgorithm::Sha256,
-        };
+        let chosen = key.hash_alg();
+        let strong = matches!(chosen, HashAlgorithm::Sha384 | HashAlgorithm::Sha512);
+        let hash = if strong { chosen } else { HashAlgorithm::Sha256 };
         let subpackets = SubpacketConfig::UserDefined { hashed, unhashed };
         let detached = DetachedSignature::sign_binary_data_with_subpackets(
             rand::rngs::OsRng,

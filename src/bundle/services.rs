@@ -22,7 +22,7 @@ use crate::fetch::Network;
 /// How long a connection may take to be made.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// How long one request may take: a Rekor v2 log answers when the entry is in its tree, which takes seconds.
-const REQUEST_LIMIT: Duration = Duration::from_secs(60);
+const REQUEST_LIMIT: Duration = Duration::from_mins(1);
 
 /// The services that a signature is made with: certificate authority, transparency log, timestamp authority.
 #[derive(Debug, Clone)]
