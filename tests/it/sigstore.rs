@@ -3,6 +3,7 @@
 mod clients;
 mod failures;
 mod interop;
+mod samples;
 mod tampering;
 
 use std::io::{BufRead as _, BufReader};

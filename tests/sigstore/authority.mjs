@@ -69,8 +69,8 @@ export class Authority {
         new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.codeSigning]),
       ],
     });
-    const key = crypto.generateKeyPairSync('ec', { namedCurve: 'prime256v1' });
-    authority.certificateLog = await initializeCTLog(key);
+    const log = () => initializeCTLog(crypto.generateKeyPairSync('ec', { namedCurve: 'prime256v1' }));
+    [authority.certificateLog, authority.unknownLog] = [await log(), await log()];
     return authority;
   }
 
@@ -102,16 +102,17 @@ export class Authority {
     };
     if (mood !== 'no-promise') {
       const promised = await x509.X509CertificateGenerator.create(certificate);
-      certificate.extensions.push(await this.promise(promised));
+      const log = mood === 'forged-promise' ? this.unknownLog : this.certificateLog;
+      certificate.extensions.push(await this.promise(promised, log));
     }
     const leaf = await x509.X509CertificateGenerator.create(certificate);
     return [leaf, this.intermediate, this.root].map((each) => `${each.toString('pem')}\n`);
   }
 
   // The certificate log's promise to include a certificate, which is not in the certificate yet (RFC 6962, section 3.3).
-  async promise(certificate) {
+  async promise(certificate, log) {
     const issuer = crypto.createHash('sha256').update(Buffer.from(this.intermediate.publicKey.rawData)).digest();
-    const promise = Buffer.from(await this.certificateLog.log(certificate.rawData, issuer));
+    const promise = Buffer.from(await log.log(certificate.rawData, issuer));
     const length = Buffer.alloc(2);
     length.writeUInt16BE(promise.length);
     return new x509.Extension(PROMISES, false, octets(Buffer.concat([length, promise])));

@@ -1,15 +1,12 @@
 // Sigstore's JavaScript client, as a command.
 //
-//   node client.mjs attest FILE PAYLOAD-TYPE STATE TOKEN REKOR-VERSION     prints a bundle with FILE as a signed envelope's payload
-//   node client.mjs sign FILE STATE TOKEN REKOR-VERSION                    prints a bundle with a signature of FILE
-//   node client.mjs verify BUNDLE TRUSTED-ROOT IDENTITY ISSUER [FILE]      fails unless the bundle is good
-//   node client.mjs verify-key BUNDLE PUBLIC-KEY [FILE]                    the same for a bundle without certificate and log
-//
-// STATE is where the services wrote what clients need.
+//   node client.mjs attest SIGNING-CONFIG TOKEN FILE PAYLOAD-TYPE        prints a bundle with FILE as a signed envelope's payload
+//   node client.mjs sign SIGNING-CONFIG TOKEN FILE                       prints a bundle with a signature of FILE
+//   node client.mjs verify BUNDLE TRUSTED-ROOT IDENTITY ISSUER [FILE]    fails unless the bundle is good
+//   node client.mjs verify-key BUNDLE PUBLIC-KEY [FILE]                  the same for a bundle without certificate and log
 import crypto from 'node:crypto';
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
-import path from 'node:path';
 
 const require = createRequire(import.meta.url);
 const { bundleFromJSON, bundleToJSON } = require('@sigstore/bundle');
@@ -20,10 +17,8 @@ const { Verifier, toSignedEntity, toTrustMaterial } = require('@sigstore/verify'
 const json = (file) => JSON.parse(fs.readFileSync(file, 'utf8'));
 
 const commands = {
-  attest: (file, type, state, token, version) =>
-    sign(DSSEBundleBuilder, { data: fs.readFileSync(file), type }, state, token, version),
-  sign: (file, state, token, version) =>
-    sign(MessageSignatureBundleBuilder, { data: fs.readFileSync(file) }, state, token, version),
+  attest: (config, token, file, type) => sign(DSSEBundleBuilder, config, token, { data: fs.readFileSync(file), type }),
+  sign: (config, token, file) => sign(MessageSignatureBundleBuilder, config, token, { data: fs.readFileSync(file) }),
   verify: (bundle, root, identity, issuer, file) => {
     const trusted = toTrustMaterial(TrustedRoot.fromJSON(json(root)));
     const verifier = new Verifier(trusted, { tlogThreshold: 1, ctlogThreshold: 1, timestampThreshold: 1 });
@@ -38,18 +33,17 @@ const commands = {
   },
 };
 
-async function sign(Builder, artifact, state, token, version) {
-  const service = (all) => all[0].url;
-  const { caUrls, rekorTlogUrls, tsaUrls } = json(path.join(state, `signing_config_v${version}.json`));
+async function sign(Builder, config, token, artifact) {
+  const { caUrls, rekorTlogUrls, tsaUrls } = json(config);
   const once = { retry: false, timeout: 10_000 };
   const identityProvider = { getToken: async () => fs.readFileSync(token, 'utf8').trim() };
-  const rekor = { rekorBaseURL: service(rekorTlogUrls), majorApiVersion: Number(version), entryType: 'dsse', ...once };
+  const [{ url: fulcioBaseURL }, log, { url: timestamps }] = [caUrls[0], rekorTlogUrls[0], tsaUrls[0]];
   const builder = new Builder({
     certificateChain: false,
-    signer: new FulcioSigner({ fulcioBaseURL: service(caUrls), identityProvider, ...once }),
+    signer: new FulcioSigner({ fulcioBaseURL, identityProvider, ...once }),
     witnesses: [
-      new RekorWitness(rekor),
-      new TSAWitness({ tsaBaseURL: service(tsaUrls).replace('/api/v1/timestamp', ''), ...once }),
+      new RekorWitness({ rekorBaseURL: log.url, majorApiVersion: log.majorApiVersion, entryType: 'dsse', ...once }),
+      new TSAWitness({ tsaBaseURL: timestamps.replace('/api/v1/timestamp', ''), ...once }),
     ],
   });
   console.log(JSON.stringify(bundleToJSON(await builder.create(artifact))));

@@ -1,9 +1,10 @@
 //! Other people's clients of Sigstore, as a person would use them. `tests/run` installs them.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Identity, Rekor, Sigstore};
+use super::{Identity, Mood, Rekor, Sigstore};
 
 /// A file that is signed, and a statement about it.
 pub(super) const ARTIFACT: &[u8] = b"not really PostgreSQL\n";
@@ -93,9 +94,7 @@ impl Bench {
     /// A bundle that somebody else's client makes, if it makes such ones.
     pub(super) fn sign(&self, client: Client, sigstore: &Sigstore, rekor: Rekor, what: What) -> Option<Vec<u8>> {
         let bundle = self.path("made.json");
-        let file = |name: &str| sigstore.file(name);
         let token = sigstore.token_file(what.identity());
-        let signing = file(&format!("signing_config_{}.json", rekor.name()));
         let mut command = match client {
             Client::Cosign => {
                 let mut command = self.command("cosign");
@@ -104,7 +103,8 @@ impl Bench {
                     What::File => "sign-blob",
                 });
                 command.arg("--yes").arg("--identity-token").arg(token).arg("--bundle").arg(&bundle);
-                command.arg("--trusted-root").arg(file("trusted_root.json")).arg("--signing-config").arg(signing);
+                command.arg("--trusted-root").arg(sigstore.file("trusted_root.json"));
+                command.arg("--signing-config").arg(self.configuration(sigstore, rekor, None));
                 match what {
                     What::Statement => command.arg("--statement").arg(self.path("statement.json")),
                     What::File => command.arg(self.path("artifact.tar.gz")),
@@ -125,25 +125,33 @@ impl Bench {
                 command.arg("--overwrite").arg("--bundle").arg(&bundle).arg(self.path("artifact.tar.gz"));
                 command
             }
-            Client::Javascript => {
-                let mut command = self.javascript();
-                match (what, rekor) {
-                    // It sends the envelope to Rekor v2, which takes only digests.
-                    (What::Statement, Rekor::V2) => return None,
-                    (What::Statement, Rekor::V1) => {
-                        let payload = self.path("statement.json");
-                        command.arg("attest").arg(payload).arg(pgproof::bundle::PAYLOAD_TYPE)
-                    }
-                    (What::File, _) => command.arg("sign").arg(self.path("artifact.tar.gz")),
-                };
-                command.arg(sigstore.file("")).arg(token).arg(&rekor.name()[1..]);
-                return Some(said(&mut command).unwrap().into_bytes());
-            }
+            // It sends the envelope to Rekor v2, which takes only digests.
+            Client::Javascript if (what, rekor) == (What::Statement, Rekor::V2) => return None,
+            Client::Javascript => return Some(self.sign_in_mood(sigstore, rekor, what, None)),
             // What it has for signing is an example, with the public instance's addresses.
             Client::Go => return None,
         };
         said(&mut command).unwrap();
         Some(std::fs::read(bundle).unwrap())
+    }
+
+    /// The JavaScript client takes what it is given, from services in any mood.
+    pub(super) fn sign_in_mood(&self, sigstore: &Sigstore, rekor: Rekor, what: What, mood: Option<Mood>) -> Vec<u8> {
+        let mut command = self.javascript();
+        command.arg(match what {
+            What::Statement => "attest",
+            What::File => "sign",
+        });
+        command.arg(self.configuration(sigstore, rekor, mood)).arg(sigstore.token_file(what.identity()));
+        match what {
+            What::Statement => command.arg(self.path("statement.json")).arg(pgproof::bundle::PAYLOAD_TYPE),
+            What::File => command.arg(self.path("artifact.tar.gz")),
+        };
+        said(&mut command).unwrap().into_bytes()
+    }
+
+    fn configuration(&self, sigstore: &Sigstore, rekor: Rekor, mood: Option<Mood>) -> PathBuf {
+        self.write("signing_config.json", sigstore.configuration(rekor, mood).to_string().as_bytes())
     }
 
     /// What somebody else's client says of a bundle, which has to be `identity`'s.
@@ -188,17 +196,30 @@ impl Bench {
         said(&mut command)
     }
 
-    /// A key of cosign's own, which is encrypted with the password `secret`.
-    pub(super) fn cosign_key(&self) -> (PathBuf, PathBuf) {
-        if !self.path("cosign.key").exists() {
-            said(self.command("cosign").args(["generate-key-pair", "--output-key-prefix", "cosign"])).unwrap();
+    /// A key pair that OpenSSL makes, in files that everybody reads.
+    pub(super) fn key(&self) -> (PathBuf, PathBuf) {
+        let (key, public) = (self.path("key.pem"), self.path("key.pub"));
+        if !key.exists() {
+            let mut command = self.command("openssl");
+            command.args(["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out"]).arg(&key);
+            said(&mut command).unwrap();
+            std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+            said(self.command("openssl").args(["pkey", "-pubout", "-in"]).arg(&key).arg("-out").arg(&public)).unwrap();
         }
-        (self.path("cosign.key"), self.path("cosign.pub"))
+        (key, public)
     }
 
-    /// A bundle that cosign makes with its own key and nothing else.
+    /// The same key as cosign wants it.
+    fn cosign_key(&self) -> PathBuf {
+        let mut command = self.command("cosign");
+        command.args(["import-key-pair", "--yes", "--output-key-prefix", "cosign", "--key"]).arg(self.key().0);
+        said(&mut command).unwrap();
+        self.path("cosign.key")
+    }
+
+    /// A bundle that cosign makes with the key and nothing else.
     pub(super) fn sign_with_cosign_key(&self, what: What) -> Vec<u8> {
-        let (key, _) = self.cosign_key();
+        let key = self.cosign_key();
         let bundle = self.path("made.json");
         let nobody = self.write("nobody.json", NO_SERVICES.as_bytes());
         let mut command = self.command("cosign");

@@ -1,7 +1,7 @@
 //! Others accept what is signed here, and what others sign is accepted here.
 
 use pgproof::bundle::{
-    Artifact, Bundle, Content, Means, Proof, PublicKey, Secret, Signed, Signer, SigningKey, Unsigned, Verified, sign,
+    Artifact, Bundle, Content, Means, Proof, PublicKey, Signed, Signer, SigningKey, Unsigned, Verified, sign,
     verify,
 };
 use pgproof::digest::Digest;
@@ -58,8 +58,8 @@ fn what_others_sign_for_an_identity_is_accepted() {
                 let verified = check(Artifact::Content(ARTIFACT), what.identity())
                     .unwrap_or_else(|refused| panic!("{} {rekor:?} {what:?}: {refused}", client.name()));
                 is_whole(&verified, what);
-                check(Artifact::Content(b"something else"), what.identity()).unwrap_err();
-                check(Artifact::Content(ARTIFACT), Identity::Rebuilder).unwrap_err();
+                assert!(check(Artifact::Content(b"something else"), what.identity()).is_err());
+                assert!(check(Artifact::Content(ARTIFACT), Identity::Rebuilder).is_err());
                 accepted += 1;
             }
         }
@@ -87,9 +87,8 @@ fn others_accept_what_is_signed_with_a_key() {
         return;
     }
     let bench = Bench::new();
-    let (key, public) = bench.cosign_key();
-    let password = Secret::new(b"secret".to_vec()).unwrap();
-    let key = SigningKey::of_file(&key, Some(&password)).unwrap();
+    let (key, public) = bench.key();
+    let key = SigningKey::of_file(&key, None).unwrap();
     let pem = std::fs::read(&public).unwrap();
     assert_eq!(PublicKey::from_pem(&pem).unwrap().fingerprint(), key.public().fingerprint());
     for what in What::ALL {
@@ -116,8 +115,8 @@ fn openssl_accepts_a_signature_of_a_file() {
     }
     use base64::Engine as _;
     let bench = Bench::new();
-    let (key, public) = bench.cosign_key();
-    let key = SigningKey::of_file(&key, Some(&Secret::new(b"secret".to_vec()).unwrap())).unwrap();
+    let (key, public) = bench.key();
+    let key = SigningKey::of_file(&key, None).unwrap();
     let bundle: serde_json::Value = serde_json::from_slice(signed(What::File, Means::Key(&key)).bytes()).unwrap();
     let signature = bundle["messageSignature"]["signature"].as_str().unwrap();
     let signature = base64::engine::general_purpose::STANDARD.decode(signature).unwrap();
@@ -137,13 +136,13 @@ fn what_cosign_signs_with_a_key_is_accepted() {
         return;
     }
     let bench = Bench::new();
-    let (_, public) = bench.cosign_key();
+    let (_, public) = bench.key();
     let signer = [Signer::Key(PublicKey::from_pem(&std::fs::read(public).unwrap()).unwrap())];
     for what in What::ALL {
         let bundle = Bundle::parse(&bench.sign_with_cosign_key(what)).unwrap();
         let verified = verify(&bundle, Artifact::Content(ARTIFACT), &signer, None, now()).unwrap();
         assert_eq!(verified.proven(), [Proof::Signature, Proof::Signer, Proof::Artifact]);
-        verify(&bundle, Artifact::Content(b"something else"), &signer, None, now()).unwrap_err();
+        assert!(verify(&bundle, Artifact::Content(b"something else"), &signer, None, now()).is_err());
     }
 }
 
@@ -152,8 +151,8 @@ fn what_cosign_signs_with_a_key_is_accepted() {
 fn others_accept_what_is_signed_with_a_key_before_witnesses() {
     let Some(sigstore) = Sigstore::shared() else { return };
     let bench = Bench::new();
-    let (key, public) = bench.cosign_key();
-    let key = SigningKey::of_file(&key, Some(&Secret::new(b"secret".to_vec()).unwrap())).unwrap();
+    let (key, public) = bench.key();
+    let key = SigningKey::of_file(&key, None).unwrap();
     for rekor in Rekor::ALL {
         let instance = sigstore.instance(rekor, None);
         for what in What::ALL {
