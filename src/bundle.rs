@@ -27,6 +27,7 @@ mod secret;
 mod services;
 mod sign;
 mod signer;
+mod timestamp;
 mod trust;
 mod verified;
 mod verify;

@@ -18,11 +18,14 @@ use super::refused::Refused;
 use super::signer::Signer;
 use super::trust::TrustRoot;
 use super::verified::{Content, Identity, Proof, SignedBy, SigningTime, TimeSource, Unproven, Verified};
-use super::{Artifact, Bundle, PAYLOAD_TYPE, json, log};
+use super::{Artifact, Bundle, PAYLOAD_TYPE, json, log, timestamp};
 use crate::digest::Digest;
 
 /// How far the clock of this machine may be behind a timestamp authority's.
 const CLOCK_TOLERANCE_S: i64 = 300;
+
+/// The types of an in-toto statement: <https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md>, and its forerunner.
+const STATEMENT_TYPES: [&str; 2] = ["https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1"];
 
 /// Checks that one of `signers` signed `artifact`, or a statement about it.
 ///
@@ -106,6 +109,7 @@ impl<'a> Checked<'a> {
         }
         let time = time_of(&result, now)?.ok_or_else(|| Refused::NoTime("there is no time".to_owned()))?;
         log::check_logs(entries, root, time.at)?;
+        self.check_timestamps(root)?;
         let matched = match_certificate(&certificate, signers)?;
         let mut proven = vec![Proof::Certificate, Proof::Sct];
         proven.extend(self.witnesses());
@@ -133,6 +137,7 @@ impl<'a> Checked<'a> {
                 let result = root.verifier.verify(self.artifact.clone(), &self.bundle.inner, &policy)?;
                 time = time_of(&result, now)?;
                 log::check_logs(entries, root, time.map_or(now, |time| time.at))?;
+                self.check_timestamps(root)?;
                 proven.extend(self.witnesses());
             }
             Some(_) => {}
@@ -205,6 +210,11 @@ impl<'a> Checked<'a> {
             return Ok(());
         }
         Err(Refused::Chain("the bundle has a further certificate that is not in the trust root".to_owned()))
+    }
+
+    fn check_timestamps(&self, root: &TrustRoot) -> Result<(), Refused> {
+        let stamps = &self.bundle.inner.verification_material.timestamp_verification_data.rfc3161_timestamps;
+        stamps.iter().try_for_each(|stamp| timestamp::check(stamp.signed_timestamp.as_bytes(), root))
     }
 
     /// Without a trust root: whether the log entries are at least of this signature.
@@ -298,6 +308,13 @@ pub(super) fn first_subject(payload: &[u8]) -> Result<Option<Digest>, Refused> {
         let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
         Refused::Payload(format!("{error}{cause}"))
     })?;
+    let kind = value["_type"].as_str().unwrap_or_default();
+    if !STATEMENT_TYPES.contains(&kind) {
+        return Err(Refused::Payload(format!("its _type is {:?}", kind.chars().take(120).collect::<String>())));
+    }
+    if value["predicateType"].as_str().is_none_or(str::is_empty) {
+        return Err(Refused::Payload("it has no predicateType".to_owned()));
+    }
     let subjects = value["subject"].as_array().map_or(&[][..], Vec::as_slice);
     let first = subjects.first().ok_or_else(|| Refused::Payload("it has no subject".to_owned()))?;
     Ok(first["digest"]["sha256"].as_str().and_then(|hex| Digest::from_hex(hex).ok()))

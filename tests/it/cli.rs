@@ -5,6 +5,7 @@ mod check;
 mod ends;
 mod inputs;
 mod scene;
+mod sign;
 mod store;
 mod trial;
 mod usage;

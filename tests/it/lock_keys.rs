@@ -165,6 +165,11 @@ impl Key {
         SignedPublicKey::from(self.secret.clone()).to_armored_string(ArmorOptions::default()).unwrap()
     }
 
+    /// With its secret.
+    pub(crate) fn secret(&self) -> String {
+        self.secret.to_armored_string(ArmorOptions::default()).unwrap()
+    }
+
     fn signature(&mut self, text: &str, manner: &Manner) -> Signature {
         fn sign(key: &impl SigningKey, rng: &mut StdRng, text: &str, manner: &Manner) -> Signature {
             config(rng, key, manner.kind, manner.hash, manner.at, manner.more.clone())

@@ -8,6 +8,7 @@
 )]
 
 mod architecture;
+mod bundle;
 mod check;
 mod check_hostile;
 mod cli;

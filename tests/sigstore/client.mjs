@@ -43,7 +43,7 @@ async function sign(Builder, config, token, artifact) {
     signer: new FulcioSigner({ fulcioBaseURL, identityProvider, ...once }),
     witnesses: [
       new RekorWitness({ rekorBaseURL: log.url, majorApiVersion: log.majorApiVersion, entryType: 'dsse', ...once }),
-      new TSAWitness({ tsaBaseURL: timestamps.replace('/api/v1/timestamp', ''), ...once }),
+      new TSAWitness({ tsaBaseURL: timestamps, ...once }),
     ],
   });
   console.log(JSON.stringify(bundleToJSON(await builder.create(artifact))));
