@@ -49,6 +49,9 @@ pub enum Refused {
     /// The certificate is not of an authority of the trust root.
     #[error("the signing certificate is not of an authority in the trust root, or was changed: {0}")]
     Chain(String),
+    /// The certificate, or one of those above it, had expired or was not valid yet.
+    #[error("the signing certificate or one of its authority was not valid when it was used: {0}")]
+    Validity(String),
     /// The certificate was not valid yet.
     #[error("the signing certificate is valid from {not_before} on, and the signature is of {signed}")]
     NotYetValid {
@@ -190,9 +193,16 @@ impl From<CertificateError> for Refused {
             CertificateError::NotYetValid { time, not_before } => Self::NotYetValid { signed: time, not_before },
             CertificateError::Expired { time, not_after } => Self::Expired { signed: time, not_after },
             CertificateError::Sct(reason) => Self::Sct(reason),
+            // The chain is checked for the time of signing, and comes before the certificate's own period.
+            CertificateError::ChainInvalid(reason) if is_about_time(&reason) => Self::Validity(reason),
             other => Self::Chain(other.to_string()),
         }
     }
+}
+
+/// By the names of rustls-webpki's errors, which are all that there is of them.
+fn is_about_time(reason: &str) -> bool {
+    ["CertExpired", "CertNotValidYet"].iter().any(|name| reason.contains(name))
 }
 
 impl From<TransparencyLogError> for Refused {

@@ -168,6 +168,28 @@ impl Token {
         // The reason would quote what is in it.
         IdentityToken::from_jwt(text.trim()).map(Self).map_err(|_malformed| SigningError::Token)
     }
+
+    /// Whether a certificate is for whom the token names, as far as the token tells: people are named by their address, and what
+    /// Fulcio makes of other tokens is different for each issuer.
+    fn check(&self, certificate: &Certificate) -> Result<(), SigningError> {
+        let refused = |refused| Err(SigningError::Refused(Box::new(refused)));
+        let federated = self.0.claims().federated_claims.as_ref().and_then(|claims| claims.connector_id.as_deref());
+        let issuer = certificate.issuer();
+        if issuer != self.0.issuer() && Some(issuer) != federated {
+            return refused(Refused::Issuer {
+                identity: certificate.identity().to_owned(),
+                actual: issuer.to_owned(),
+                wanted: self.0.issuer().to_owned(),
+            });
+        }
+        match self.0.email() {
+            Some(wanted) if wanted != certificate.identity() => refused(Refused::Identity {
+                actual: certificate.identity().to_owned(),
+                wanted: wanted.to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Signed {
@@ -237,9 +259,10 @@ fn check(bytes: &[u8], what: Unsigned<'_>, means: Means<'_>, now: Timestamp) -> 
     let (signer, root) = match means {
         Means::Key(key) => (Signer::Key(key.public().clone()), None),
         Means::LoggedKey(key, instance) => (Signer::Key(key.public().clone()), Some(&instance.root)),
-        Means::Identity(_, instance) => {
+        Means::Identity(token, instance) => {
             let der = bundle.inner.signing_certificate().ok_or_else(|| refused(Refused::NoTrustRoot))?;
             let certificate = Certificate::parse(der).map_err(refused)?;
+            token.check(&certificate)?;
             let exactly = |text: &str| Pattern::exact(text).map_err(SigningError::Nobody);
             let identity = CertificateIdentity::new(exactly(certificate.identity())?, exactly(certificate.issuer())?);
             (Signer::Certificate(identity), Some(&instance.root))

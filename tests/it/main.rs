@@ -36,6 +36,7 @@ mod sandbox_axes;
 mod sandbox_bundle;
 mod sandbox_ends;
 mod statement;
+mod sigstore;
 mod store;
 mod store_accidents;
 mod store_sweep;
