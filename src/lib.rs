@@ -23,6 +23,7 @@ pub mod output;
 pub mod verdict;
 pub mod rebuild;
 pub mod trial;
+pub mod sbom;
 
 use crate::check::{CheckError, ReleaseError};
 use crate::digest::Digest;
@@ -114,6 +115,9 @@ pub enum Error {
     /// There is nothing to test, or no way to.
     #[error("cannot test")]
     Trial(#[from] trial::TrialError),
+    /// What archives consist of cannot be told.
+    #[error("cannot tell what the archives consist of")]
+    Sbom(#[from] sbom::SbomError),
 }
 
 /// What kind of trouble an [`Error`] is; each has its own exit code.
@@ -191,6 +195,17 @@ impl Error {
             Self::Tree(error) => match error {
                 TreeError::Malformed { .. } | TreeError::Refused { .. } | TreeError::TooMuch { .. } => Trouble::Input,
                 TreeError::Read { .. } | TreeError::Write { .. } | TreeError::Io { .. } => Trouble::Passing,
+            },
+            Self::Sbom(error) => match error {
+                sbom::SbomError::Nothing | sbom::SbomError::Mixed { .. } | sbom::SbomError::Twice { .. } => {
+                    Trouble::Use
+                }
+                sbom::SbomError::Tar { .. }
+                | sbom::SbomError::TopLevel { .. }
+                | sbom::SbomError::Foreign { .. }
+                | sbom::SbomError::NoManifest { .. }
+                | sbom::SbomError::Manifest { .. }
+                | sbom::SbomError::TooMuch { .. } => Trouble::Input,
             },
             Self::Trial(error) => {
                 if error.is_of_input() {

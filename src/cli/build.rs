@@ -29,7 +29,7 @@ use super::arguments::{Build, Fetch, Limits, Pack, PlanCommand, Rebuild, ShellCo
 use super::failure::{BUILD, DIFFERENT, Failure};
 use super::report::Check;
 use super::ui::{Activity, Ui, bytes, duration};
-use super::{Answer, Session, report, this_program};
+use super::{Answer, Session, report, sbom, this_program};
 
 /// What a build may print, in bytes: PostgreSQL prints 4 MB.
 const LOG_LIMIT: u64 = 256 << 20;
@@ -77,7 +77,7 @@ pub(super) fn rebuild(session: &Session, request: &Rebuild) -> Result<Answer, Fa
             Ok(Answer::new(text, report).with_code(BUILD))
         }
         Verdict::Reproduced(reproduced) => {
-            publish(&bench.store, &ready.plan, reproduced.outputs(), &report, &request.out)?;
+            publish(&workshop, &request.subject, &ready.plan, reproduced.outputs(), &report, &request.out)?;
             let mut text = report::reproduced(&ready, &rebuilt);
             text.push_str(&report::checked(&check));
             text.push_str(&report::published(reproduced.outputs(), &request.out));
@@ -109,7 +109,7 @@ pub(super) fn build(session: &Session, request: &Build) -> Result<Answer, Failur
         report::write(&report, &ready.plan, &request.out)?;
         return Ok(Answer::new(text, report).with_code(BUILD));
     }
-    publish(&bench.store, &ready.plan, &built.outputs, &report, &request.out)?;
+    publish(&workshop, &request.subject, &ready.plan, &built.outputs, &report, &request.out)?;
     text.push_str(&report::published(&built.outputs, &request.out));
     Ok(Answer::new(text, report))
 }
@@ -166,7 +166,7 @@ pub(super) fn pack(session: &Session, request: &Pack) -> Result<Answer, Failure>
         outputs.push(output::collect(incoming.commit()?, &archive.name, plan.source_date_epoch, &bench.store)?);
     }
     let report = report::packed(&plan, &outputs);
-    publish(&bench.store, &plan, &outputs, &report, &request.out)?;
+    publish(&workshop, &request.subject, &plan, &outputs, &report, &request.out)?;
     let text = format!("{}{}", report::digests(&outputs), report::published(&outputs, &request.out));
     Ok(Answer::new(text, report))
 }
@@ -294,16 +294,23 @@ fn claim(directory: &Path) -> Result<(), Failure> {
 }
 
 fn publish(
-    store: &Store,
+    workshop: &Workshop<'_>,
+    subject: &Subject,
     plan: &Plan,
     outputs: &[Output],
     report: &serde_json::Value,
     directory: &Path,
 ) -> Result<(), Failure> {
     let canonical = plan.canonical();
-    let name = format!("{}.plan.json", plan.name).parse()?;
+    let mut files = vec![(format!("{}.plan.json", plan.name).parse()?, canonical)];
+    // What another project's archives consist of is not known.
+    if subject.plan.is_none() {
+        let (target, toolchain) = (target_of(subject)?, subject.toolchain.as_ref());
+        files.extend(sbom::of_build(workshop.definitions, workshop.store, target, toolchain, outputs)?);
+    }
+    let companions: Vec<_> = files.iter().map(|(name, bytes)| Companion { name, bytes }).collect();
     // The report is of this run, with times: it is not among what SHA256SUMS lists, so that SHA256SUMS itself reproduces.
-    output::publish(outputs, &[Companion { name: &name, bytes: &canonical }], directory, store)?;
+    output::publish(outputs, &companions, directory, workshop.store)?;
     report::write(report, plan, directory)
 }
 
