@@ -7,7 +7,10 @@ mod failure;
 mod housekeeping;
 mod report;
 mod sbom;
+mod sign;
+mod signature;
 mod test;
+mod trust;
 mod ui;
 
 use std::ffi::OsString;
@@ -94,6 +97,7 @@ impl Session {
             Command::Check(check) => check::check(self, &check),
             Command::Sbom(request) => sbom::sbom(self, &request),
             Command::Shell(shell) => build::shell(self, &shell),
+            Command::Sign(sign) => sign::sign(self, &sign),
             Command::Test(test) => test::test(self, &test),
             Command::Log(log) => housekeeping::log(self, &log),
             Command::Lock(lock) => housekeeping::lock(self, &lock),

@@ -24,6 +24,8 @@ pub enum Definitions {
     BuiltIn,
     /// A directory with `sysroots/`, `toolchains/` and `lockfiles/`.
     Directory(PathBuf),
+    /// The files that a statement carries, by path: `sysroots/bookworm-amd64.toml`.
+    Carried(BTreeMap<String, String>),
 }
 
 /// `sysroots/<name>.toml`: what to resolve into `lockfiles/<name>.lock`.
@@ -126,9 +128,12 @@ pub enum DefinitionsError {
         /// Why.
         source: std::io::Error,
     },
-    /// The files of the binary cannot be changed.
-    #[error("the definitions are those that pgproof was built with: name a directory with --definitions DIR")]
-    BuiltIn,
+    /// The files of the binary, and those of a statement, cannot be changed.
+    #[error("the definitions are {whose}: name a directory with --definitions DIR")]
+    Fixed {
+        /// Whose they are.
+        whose: &'static str,
+    },
     /// There is no line for the pin.
     #[error("{path} does not have exactly one line manifest = \"…\"")]
     NoPin {
@@ -218,13 +223,13 @@ impl Definitions {
         self.parse("toolchains", name, "toml")
     }
 
-    /// The first toolchain, in the order of names, that builds for `target`.
-    pub fn toolchain_for(&self, target: Triple) -> Result<Toolchain, DefinitionsError> {
+    /// The first toolchain, in the order of names, that builds for `target`, and its name.
+    pub fn toolchain_for(&self, target: Triple) -> Result<(Name, Toolchain), DefinitionsError> {
         let mut known = Vec::new();
         for name in self.names("toolchains", "toml")? {
             let toolchain = self.toolchain(&name)?;
             if toolchain.target == target {
-                return Ok(toolchain);
+                return Ok((name, toolchain));
             }
             known.push(format!("{name} for {}", toolchain.target));
         }
@@ -240,7 +245,11 @@ impl Definitions {
     /// Writes `manifest` into `sysroots/<name>.toml` as the pin, and leaves the rest of the file as people wrote it.
     pub fn pin(&self, name: &Name, manifest: Digest) -> Result<(), DefinitionsError> {
         let (path, text) = self.text("sysroots", name, "toml")?;
-        let Self::Directory(root) = self else { return Err(DefinitionsError::BuiltIn) };
+        let root = match self {
+            Self::Directory(root) => root,
+            Self::BuiltIn => return Err(DefinitionsError::Fixed { whose: "those that pgproof was built with" }),
+            Self::Carried(_) => return Err(DefinitionsError::Fixed { whose: "those that a statement carries" }),
+        };
         let is_pin = |line: &&str| line.trim_start().starts_with("manifest = \"");
         let mut pins = text.lines().filter(is_pin);
         let (Some(pin), None) = (pins.next(), pins.next()) else { return Err(DefinitionsError::NoPin { path }) };
@@ -255,17 +264,8 @@ impl Definitions {
     /// The names of the files in `folder` that end in `.extension`, sorted.
     pub fn names(&self, folder: &str, extension: &str) -> Result<Vec<Name>, DefinitionsError> {
         let mut names: Vec<Name> = match self {
-            Self::BuiltIn => BUILT_IN
-                .iter()
-                .filter_map(|(path, _)| {
-                    path.strip_prefix(folder)?
-                        .strip_prefix('/')?
-                        .strip_suffix(extension)?
-                        .strip_suffix('.')?
-                        .parse()
-                        .ok()
-                })
-                .collect(),
+            Self::BuiltIn => stems(BUILT_IN.iter().map(|(path, _)| *path), folder, extension),
+            Self::Carried(files) => stems(files.keys().map(String::as_str), folder, extension),
             Self::Directory(root) => {
                 let path = root.join(folder);
                 let unreadable = |source| DefinitionsError::Unreadable { path: path.clone(), source };
@@ -293,6 +293,11 @@ impl Definitions {
                 .map(|(_, text)| text.as_bytes().to_vec())
                 .ok_or_else(|| DefinitionsError::Unknown { path: path.to_owned(), known: String::new() }),
             Self::Directory(root) => read(&root.join(path)),
+            Self::Carried(files) => files
+                .iter()
+                .find(|(known, _)| Path::new(known) == path)
+                .map(|(_, text)| text.as_bytes().to_vec())
+                .ok_or_else(|| DefinitionsError::Unknown { path: path.to_owned(), known: String::new() }),
         }
     }
 
@@ -310,7 +315,7 @@ impl Definitions {
     fn text(&self, folder: &str, name: &Name, extension: &str) -> Result<(PathBuf, String), DefinitionsError> {
         let relative = Path::new(folder).join(format!("{name}.{extension}"));
         let path = match self {
-            Self::BuiltIn => relative.clone(),
+            Self::BuiltIn | Self::Carried(_) => relative.clone(),
             Self::Directory(root) => root.join(&relative),
         };
         let known = self.names(folder, extension)?;
@@ -325,6 +330,15 @@ impl Definitions {
         })?;
         Ok((path, text))
     }
+}
+
+/// The names of those of `paths` that are `folder/<name>.extension`.
+fn stems<'a>(paths: impl Iterator<Item = &'a str>, folder: &str, extension: &str) -> Vec<Name> {
+    let stem = |path: &'a str| {
+        let file = path.strip_prefix(folder)?.strip_prefix('/')?;
+        file.strip_suffix(extension)?.strip_suffix('.')?.parse().ok()
+    };
+    paths.filter_map(stem).collect()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, DefinitionsError> {

@@ -1,6 +1,7 @@
 //! SHA-256: 32 bytes, parsed once.
 //!
-//! A digest is written as OCI writes it, `sha256:` and 64 lower-case hexadecimal digits; nothing else parses.
+//! A digest is written as OCI writes it, `sha256:` and 64 lower-case hexadecimal digits; nothing else parses. What is published
+//! has its SHA-512 too.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -9,6 +10,10 @@ use std::str::FromStr;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
+
+mod sha512;
+
+pub use sha512::{Sha512, Sha512Reader};
 
 /// A SHA-256 digest. Its text form is that of the OCI image specification, descriptor section: `sha256:<64 hex>`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,11 +24,21 @@ pub struct Digest([u8; 32]);
 #[must_use]
 pub enum DigestError {
     /// Another algorithm, or none named.
-    #[error("digest {0:?} does not start with \"sha256:\"")]
-    Algorithm(String),
-    /// Not 64 lower-case hexadecimal digits.
-    #[error("digest {0:?} is not 64 lower-case hexadecimal digits")]
-    Hex(String),
+    #[error("digest {text:?} does not start with \"{wanted}:\"")]
+    Algorithm {
+        /// The algorithm that was to be named.
+        wanted: &'static str,
+        /// The text.
+        text: String,
+    },
+    /// Not so many lower-case hexadecimal digits.
+    #[error("digest {text:?} is not {digits} lower-case hexadecimal digits")]
+    Hex {
+        /// How many there were to be.
+        digits: usize,
+        /// The text.
+        text: String,
+    },
 }
 
 /// Hashes what is written to it.
@@ -55,29 +70,38 @@ impl Digest {
 
     /// 64 lower-case hexadecimal digits, without the algorithm's name.
     pub fn hex(&self) -> String {
-        use fmt::Write as _;
-        self.0.iter().fold(String::with_capacity(64), |mut hex, byte| {
-            // Writing to a String cannot fail.
-            write!(hex, "{byte:02x}").ok();
-            hex
-        })
+        hex(&self.0)
     }
 
     /// Parses 64 lower-case hexadecimal digits without the algorithm's name, as Debian's indices write them.
     pub fn from_hex(hex: &str) -> Result<Self, DigestError> {
-        let wrong = || DigestError::Hex(hex.chars().take(80).collect());
-        if hex.len() != 64 {
-            return Err(wrong());
-        }
-        let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
-            let (Some(high), Some(low)) = (nibble(pair[0]), nibble(pair[1])) else {
-                return Err(wrong());
-            };
-            *byte = high << 4 | low;
-        }
-        Ok(Self(bytes))
+        from_hex(hex).map(Self)
     }
+}
+
+/// Two lower-case hexadecimal digits for each byte.
+fn hex(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut hex, byte| {
+        // Writing to a String cannot fail.
+        write!(hex, "{byte:02x}").ok();
+        hex
+    })
+}
+
+fn from_hex<const SIZE: usize>(hex: &str) -> Result<[u8; SIZE], DigestError> {
+    let wrong = || DigestError::Hex { digits: SIZE * 2, text: hex.chars().take(80).collect() };
+    if hex.len() != SIZE * 2 {
+        return Err(wrong());
+    }
+    let mut bytes = [0; SIZE];
+    for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
+        let (Some(high), Some(low)) = (nibble(pair[0]), nibble(pair[1])) else {
+            return Err(wrong());
+        };
+        *byte = high << 4 | low;
+    }
+    Ok(bytes)
 }
 
 fn nibble(digit: u8) -> Option<u8> {
@@ -94,7 +118,7 @@ impl FromStr for Digest {
     fn from_str(text: &str) -> Result<Self, DigestError> {
         match text.strip_prefix("sha256:") {
             Some(hex) => Self::from_hex(hex),
-            None => Err(DigestError::Algorithm(text.chars().take(80).collect())),
+            None => Err(DigestError::Algorithm { wanted: "sha256", text: text.chars().take(80).collect() }),
         }
     }
 }

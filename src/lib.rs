@@ -24,6 +24,8 @@ pub mod verdict;
 pub mod rebuild;
 pub mod trial;
 pub mod sbom;
+pub mod statement;
+pub mod bundle;
 
 use crate::check::{CheckError, ReleaseError};
 use crate::digest::Digest;
@@ -118,6 +120,36 @@ pub enum Error {
     /// What archives consist of cannot be told.
     #[error("cannot tell what the archives consist of")]
     Sbom(#[from] sbom::SbomError),
+    /// A file is no bundle.
+    #[error("cannot read the bundle")]
+    Bundle(#[from] bundle::BundleError),
+    /// A file is no trust root, or none can be had.
+    #[error("cannot use the trust root")]
+    Trust(#[from] bundle::TrustError),
+    /// A pattern is none.
+    #[error("wrong use")]
+    Pattern(#[from] bundle::PatternError),
+    /// What signatures are made with cannot be used.
+    #[error("cannot use the signing configuration")]
+    Services(#[from] bundle::ServicesError),
+    /// A private key cannot be used.
+    #[error("cannot use the key")]
+    Key(#[from] bundle::KeyError),
+    /// There is no OpenPGP signature.
+    #[error("cannot sign with OpenPGP")]
+    OpenPgp(#[from] bundle::OpenPgpError),
+    /// There is no signature.
+    #[error("cannot sign")]
+    Signing(#[from] bundle::SigningError),
+    /// A public key is none.
+    #[error("cannot use the public key")]
+    PublicKey(#[from] bundle::PublicKeyError),
+    /// A statement cannot be made, or is none.
+    #[error("cannot use the statement")]
+    Statement(#[from] statement::StatementError),
+    /// A builder, a run or a commit has no such name.
+    #[error("wrong use")]
+    Origin(#[from] statement::OriginError),
 }
 
 /// What kind of trouble an [`Error`] is; each has its own exit code.
@@ -149,10 +181,25 @@ impl Error {
             | Self::Name(_)
             | Self::Recipe(_)
             | Self::Mirrors(_)
+            | Self::Origin(_)
             | Self::ForeignSysroot { .. }
             | Self::Lockfile(_)
             | Self::Definitions(_)
-            | Self::Plan(_) => Trouble::Use,
+            | Self::Plan(_)
+            | Self::Pattern(_)
+            | Self::Services(_)
+            | Self::Key(_)
+            | Self::OpenPgp(_)
+            | Self::PublicKey(_) => Trouble::Use,
+            Self::Bundle(_) => Trouble::Input,
+            Self::Trust(error) => {
+                if error.is_passing() {
+                    Trouble::Passing
+                } else {
+                    Trouble::Input
+                }
+            }
+            Self::Signing(error) => of_signing(error),
             Self::Store(error) => of_store(error),
             Self::Fetch(error) => of_fetch(error),
             Self::Inputs(error) => match error {
@@ -207,6 +254,8 @@ impl Error {
                 | sbom::SbomError::Manifest { .. }
                 | sbom::SbomError::TooMuch { .. } => Trouble::Input,
             },
+            // Strangers write them; what pgproof states itself is of definitions that it has used already.
+            Self::Statement(_) => Trouble::Input,
             Self::Trial(error) => {
                 if error.is_of_input() {
                     Trouble::Input
@@ -228,6 +277,14 @@ fn of_store(error: &StoreError) -> Trouble {
 
 fn of_fetch(error: &FetchError) -> Trouble {
     if error.is_unverified() { Trouble::Input } else { Trouble::Passing }
+}
+
+fn of_signing(error: &bundle::SigningError) -> Trouble {
+    match error.class() {
+        bundle::Class::Use => Trouble::Use,
+        bundle::Class::Input => Trouble::Input,
+        bundle::Class::Passing => Trouble::Passing,
+    }
 }
 
 fn of_lock(error: &LockError) -> Trouble {

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::digest::{Digest, Hasher};
+use crate::digest::{Digest, Hasher, Sha512};
 use crate::lockfile::Name;
 use crate::store::{Blob, Store, StoreError};
 use crate::tree::{self, EntryPath, Kind, Limits, Member, Reader, TreeError};
@@ -83,6 +83,15 @@ pub struct Companion<'a> {
     pub name: &'a Name,
     /// What is in it.
     pub bytes: &'a [u8],
+}
+
+/// The digests of a published file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sums {
+    /// Its SHA-256.
+    pub sha256: Digest,
+    /// Its SHA-512.
+    pub sha512: Sha512,
 }
 
 /// Why there is no archive.

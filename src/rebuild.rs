@@ -258,7 +258,7 @@ impl Workshop<'_> {
     fn toolchain(&self, target: Target, name: Option<&Name>) -> Result<Toolchain, Error> {
         Ok(match name {
             Some(name) => self.definitions.toolchain(name)?,
-            None => self.definitions.toolchain_for(target.triple)?,
+            None => self.definitions.toolchain_for(target.triple)?.1,
         })
     }
 

@@ -72,6 +72,8 @@ pub(crate) enum Command {
     Pack(Pack),
     /// Say what is wrong with a release's archives, without running anything of them
     Check(Check),
+    /// Sign statements, releases or files: with a key, or with a certificate for the identity that this machine shows
+    Sign(Sign),
     /// Test an archive as PostgreSQL in the sealed box, beside a C library and a shell only
     Test(Test),
     /// Say what a release consists of, as a bill of materials in SPDX and CycloneDX
@@ -313,6 +315,92 @@ pub(crate) struct Test {
 
     #[command(flatten)]
     pub(crate) limits: Limits,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sign {
+    /// Statements (NAME.provenance.json, NAME.rebuild.json), directories with a release, or SHA256SUMS with --openpgp-key
+    #[arg(required = true, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) paths: Vec<PathBuf>,
+
+    /// Sign these files themselves, whatever they are: FILE.sigstore.json
+    #[arg(long)]
+    pub(crate) blob: bool,
+
+    #[command(flatten)]
+    pub(crate) signing: Signing,
+}
+
+const KEY_HELP: &str = "\
+A private key to sign with: P-256, P-384 or Ed25519, in PKCS#8 or SEC 1, or env://VARIABLE with one in it. Its password is \
+read from PGPROOF_KEY_PASSWORD or COSIGN_PASSWORD";
+const TOKEN_HELP: &str = "\
+The identity to sign as: a JSON Web Token, or @FILE with one [default: SIGSTORE_ID_TOKEN, or what the CI service offers]";
+const OPENPGP_HELP: &str = "\
+Sign SHA256SUMS with this secret OpenPGP key too: SHA256SUMS.asc. Its password is read from PGPROOF_OPENPGP_PASSWORD";
+
+/// By what it is signed.
+#[derive(Debug, Args, Default)]
+#[expect(clippy::struct_field_names, reason = "the options' names are cosign's")]
+#[command(next_help_heading = "Signing")]
+pub(crate) struct Signing {
+    #[arg(long, help = KEY_HELP, value_name = "FILE|env://VARIABLE")]
+    pub(crate) key: Option<PathBuf>,
+
+    /// A file with the key's password in its first line
+    #[arg(long, value_name = "FILE", requires = "key", value_hint = ValueHint::FilePath)]
+    pub(crate) key_password_file: Option<PathBuf>,
+
+    /// With --key: have a log and a timestamp authority as witnesses too
+    #[arg(long, requires = "key")]
+    pub(crate) log: bool,
+
+    #[arg(long, help = TOKEN_HELP, value_name = "TOKEN|@FILE", conflicts_with = "key")]
+    pub(crate) identity_token: Option<Hidden>,
+
+    /// The services to sign with, as a file [default: from the same place as the trust root]
+    #[arg(long, value_name = "FILE", requires = "trusted_root", value_hint = ValueHint::FilePath)]
+    pub(crate) signing_config: Option<PathBuf>,
+
+    #[arg(long, help = OPENPGP_HELP, value_name = "FILE|env://VARIABLE")]
+    pub(crate) openpgp_key: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) trust: Trust,
+}
+
+/// Which certificate authorities, logs and timestamp authorities are believed.
+#[derive(Debug, Args, Default)]
+pub(crate) struct Trust {
+    /// The trust root, as a file [default: that of the public-good instance, fetched by TUF]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) trusted_root: Option<PathBuf>,
+
+    /// The TUF repository of a private instance, to fetch the trust root from
+    #[arg(long, value_name = "URL", requires = "tuf_root", conflicts_with = "trusted_root", value_hint = ValueHint::Url)]
+    pub(crate) tuf_url: Option<url::Url>,
+
+    /// That repository's root.json, which is believed
+    #[arg(long, value_name = "FILE", requires = "tuf_url", value_hint = ValueHint::FilePath)]
+    pub(crate) tuf_root: Option<PathBuf>,
+}
+
+/// What is on the command line and must not be seen anywhere else.
+#[derive(Clone)]
+pub(crate) struct Hidden(pub(crate) zeroize::Zeroizing<String>);
+
+impl std::str::FromStr for Hidden {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned().into()))
+    }
+}
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[hidden]")
+    }
 }
 
 #[derive(Debug, Args)]

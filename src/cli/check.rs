@@ -18,7 +18,7 @@ pub(super) fn check(session: &Session, request: &Check) -> Result<Answer, Failur
         Some(target) => target,
         None => Triple::host()?,
     };
-    let toolchain = session.definitions.toolchain_for(target)?;
+    let (_, toolchain) = session.definitions.toolchain_for(target)?;
     // What the recipe's own archives are known for is no news; of anybody else's, all is.
     let debug = releases.iter().any(|release| release.role() == Role::Debug);
     let ours = releases.iter().find_map(|release| Target::of_archive(release.stem()));

@@ -53,6 +53,36 @@ pub(crate) enum Failure {
     /// Locking asks the mirrors.
     #[error("locking reads today's indices: it cannot be done with --offline")]
     Offline,
+    /// Services have to be asked.
+    #[error(
+        "without a key, a certificate authority, a log and a timestamp authority are asked: that cannot be done with --offline"
+    )]
+    OfflineSigning,
+    /// Nobody to sign as.
+    #[error(
+        "there is nobody to sign as: give --key or --identity-token, or run where the CI service shows an identity"
+    )]
+    NoIdentity,
+    /// What the CI service offers cannot be had.
+    #[error("the identity that this CI service offers cannot be had: {0}")]
+    Ambient(String),
+    /// Connections cannot be set up.
+    #[error("connections cannot be set up")]
+    Runtime(#[source] std::io::Error),
+    /// A variable that is named is not there.
+    #[error("there is no environment variable {0}, or it is not text")]
+    NoVariable(String),
+    /// Something on the command line contradicts itself.
+    #[error("{0}")]
+    Usage(&'static str),
+    /// A file is none for this.
+    #[error("{path} {why}")]
+    Unfit {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: &'static str,
+    },
     /// There is no terminal for a prompt.
     #[error("a prompt needs a terminal on standard input and output")]
     NoTerminal,
@@ -89,9 +119,14 @@ impl Failure {
             | Self::NoBuild(_)
             | Self::NoLog(_)
             | Self::NoTerminal
+            | Self::OfflineSigning
+            | Self::NoIdentity
+            | Self::NoVariable(_)
+            | Self::Usage(_)
+            | Self::Unfit { .. }
             | Self::Occupied(_)
             | Self::Offline => 2,
-            Self::File { .. } | Self::Memory(_) | Self::Signals(_) => PASSING,
+            Self::File { .. } | Self::Memory(_) | Self::Signals(_) | Self::Ambient(_) | Self::Runtime(_) => PASSING,
         }
     }
 

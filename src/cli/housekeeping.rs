@@ -196,7 +196,7 @@ pub(super) fn lock(session: &Session, request: &Lock) -> Result<Answer, Failure>
     // The files of the binary cannot be written.
     let root = match &session.definitions {
         Definitions::Directory(root) => root.clone(),
-        Definitions::BuiltIn => Path::new(".").to_owned(),
+        Definitions::BuiltIn | Definitions::Carried(_) => Path::new(".").to_owned(),
     };
     let definitions = Definitions::Directory(root.clone());
     let names = match &request.name {

@@ -135,6 +135,21 @@ pub enum SignatureError {
     },
 }
 
+/// Why a key could not have made a signature.
+#[derive(Debug, thiserror::Error)]
+#[must_use]
+pub enum MakerError {
+    /// It has a fingerprint of an unknown kind.
+    #[error("the key has an unknown kind of fingerprint")]
+    Kind(#[source] OriginError),
+    /// The signature is another key's.
+    #[error("the signature does not name the key {0}")]
+    Unnamed(Fingerprint),
+    /// The key must not be used.
+    #[error(transparent)]
+    Key(#[from] SignatureError),
+}
+
 impl Keyring {
     /// Reads one or more blocks of ASCII armour; of the keys in it those stated in `fingerprints` are kept.
     pub fn parse(armored: &str, fingerprints: &[Fingerprint]) -> Result<Self, KeyringError> {
@@ -281,6 +296,18 @@ fn check_signature(
         return Err(SignatureError::Expired { key: name.clone(), expired });
     }
     signature.verify(key, text).map_err(|source| SignatureError::Wrong { key: name.clone(), source: Box::new(source) })
+}
+
+/// Whether `key`, by its own latest word, could make `signature`, which names it or one of its subkeys: neither revoked nor
+/// expired, and for signing. Does not look at what the signature is over.
+pub fn check_maker(key: &SignedPublicKey, signature: &Signature, now: Timestamp) -> Result<Fingerprint, MakerError> {
+    let name = fingerprint_of(key).map_err(MakerError::Kind)?;
+    let subkey = key.public_subkeys.iter().find(|subkey| names(signature, &subkey.key));
+    if subkey.is_none() && !names(signature, &key.primary_key) {
+        return Err(MakerError::Unnamed(name));
+    }
+    check_key(&name, key, subkey, signature, now)?;
+    Ok(name)
 }
 
 /// Whether `key`, by its own latest word, could make `signature`, with its primary key or with `subkey`.

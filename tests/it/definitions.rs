@@ -34,6 +34,6 @@ fn every_committed_definition_parses() {
         let toolchain = definitions.toolchain(&name).unwrap();
         let compose = definitions.definition(&toolchain.sysroot).unwrap().compose.unwrap();
         assert_eq!(compose.target, toolchain.target);
-        assert_eq!(definitions.toolchain_for(toolchain.target).unwrap(), toolchain);
+        assert_eq!(definitions.toolchain_for(toolchain.target).unwrap().1, toolchain);
     }
 }
