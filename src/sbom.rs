@@ -153,7 +153,7 @@ pub fn of_environment(
 ) -> Result<Documents, DefinitionsError> {
     let sysroot = match toolchain {
         Some(name) => definitions.toolchain(name)?.sysroot,
-        None => definitions.toolchain_for(target.triple)?.sysroot,
+        None => definitions.toolchain_for(target.triple)?.1.sysroot,
     };
     let (compose, lockfile) = (definitions.compose(&sysroot)?, definitions.lockfile(&sysroot)?);
     let source = source(definitions, target)?;
