@@ -34,6 +34,7 @@ mod sandbox;
 mod sandbox_axes;
 mod sandbox_bundle;
 mod sandbox_ends;
+mod sbom;
 mod store;
 mod store_accidents;
 mod store_sweep;
