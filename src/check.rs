@@ -365,6 +365,17 @@ impl Check<'_> {
     }
 }
 
+/// Whether a file is an ELF file, by its beginning.
+pub(crate) fn is_elf(beginning: &[u8]) -> bool {
+    beginning.starts_with(file::ELF)
+}
+
+/// The libraries that an ELF file loads; none of what is not a sound one.
+pub(crate) fn needed(bytes: &[u8]) -> Vec<String> {
+    let parsed = is_elf(bytes).then(|| elf::Elf::parse(bytes).ok()).flatten();
+    parsed.and_then(|elf| elf.dynamic).map_or_else(Vec::new, |dynamic| dynamic.needed)
+}
+
 /// A path below the top-level directory; `None` for that itself.
 fn below<'a>(path: &'a [u8], name: &Name) -> Result<Option<&'a [u8]>, CheckError> {
     let outside = || CheckError::TopLevel { name: name.clone(), path: printable(path) };

@@ -8,6 +8,7 @@ mod failure;
 mod housekeeping;
 mod report;
 mod statement;
+mod sbom;
 mod sign;
 mod signature;
 mod test;
@@ -98,6 +99,7 @@ impl Session {
             Command::Plan(plan) => build::plan(self, &plan),
             Command::Pack(pack) => build::pack(self, &pack),
             Command::Check(check) => check::check(self, &check),
+            Command::Sbom(request) => sbom::sbom(self, &request),
             Command::Shell(shell) => build::shell(self, &shell),
             Command::Sign(sign) => sign::sign(self, &sign),
             Command::Verify(verify) => verify::verify(self, &verify),

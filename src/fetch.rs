@@ -29,7 +29,7 @@ mod network;
 mod transfer;
 
 pub use failure::{Failure, Redirect};
-pub use mirrors::{Mirror, MirrorError, Mirrors, SNAPSHOT, of_host};
+pub use mirrors::{Mirror, MirrorError, Mirrors, SNAPSHOT, in_snapshot, of_host};
 pub use network::{Limits, Network};
 
 use network::{Connections, Vouched};

@@ -23,6 +23,7 @@ pub mod output;
 pub mod verdict;
 pub mod rebuild;
 pub mod trial;
+pub mod sbom;
 pub mod statement;
 pub mod bundle;
 pub mod testimony;
@@ -120,6 +121,9 @@ pub enum Error {
     /// There is nothing to test, or no way to.
     #[error("cannot test")]
     Trial(#[from] trial::TrialError),
+    /// What archives consist of cannot be told.
+    #[error("cannot tell what the archives consist of")]
+    Sbom(#[from] sbom::SbomError),
     /// A file is no bundle.
     #[error("cannot read the bundle")]
     Bundle(#[from] bundle::BundleError),
@@ -257,6 +261,18 @@ impl Error {
                 TreeError::Malformed { .. } | TreeError::Refused { .. } | TreeError::TooMuch { .. } => Trouble::Input,
                 TreeError::Read { .. } | TreeError::Write { .. } | TreeError::Io { .. } => Trouble::Passing,
             },
+            Self::Sbom(error) => match error {
+                sbom::SbomError::Nothing | sbom::SbomError::Mixed { .. } | sbom::SbomError::Twice { .. } => {
+                    Trouble::Use
+                }
+                sbom::SbomError::Tar { .. }
+                | sbom::SbomError::TopLevel { .. }
+                | sbom::SbomError::Foreign { .. }
+                | sbom::SbomError::NoManifest { .. }
+                | sbom::SbomError::Manifest { .. }
+                | sbom::SbomError::TooMuch { .. } => Trouble::Input,
+            },
+            // Strangers write them; what pgproof states itself is of definitions that it has used already.
             Self::Trial(error) => {
                 if error.is_of_input() {
                     Trouble::Input

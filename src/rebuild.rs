@@ -22,7 +22,7 @@ use crate::variation::{Axis, Label, PLACES, Variation};
 use crate::verdict::{Comparison, Verdict};
 
 /// The lockfile that has PostgreSQL's sources.
-const SOURCES: &str = "postgresql";
+pub(crate) const SOURCES: &str = "postgresql";
 
 /// What one build needs of memory, in bytes, to run beside another: the root file system, the build root, the output and
 /// some compilers. PostgreSQL 17.11 was seen to need 1.1 GiB.

@@ -15,7 +15,7 @@ use crate::tree::{Reader, TreeError};
 const PARSED: usize = 512 << 20;
 
 /// How an ELF file begins.
-const ELF: &[u8] = b"\x7fELF";
+pub(super) const ELF: &[u8] = b"\x7fELF";
 /// How a static library begins.
 const ARCHIVE: &[u8] = b"!<arch>\n";
 /// How a static library begins that names its members' files instead of having them.

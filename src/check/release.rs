@@ -111,6 +111,16 @@ impl Release {
         &self.name
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How it is compressed.
+    pub fn compression(&self) -> Compression {
+        self.compression
+    }
+
     /// What it is in the release.
     pub fn role(&self) -> Role {
         Role::of(&self.name)

@@ -83,6 +83,8 @@ pub(crate) enum Command {
     Sign(Sign),
     /// Test an archive as PostgreSQL in the sealed box, beside a C library and a shell only
     Test(Test),
+    /// Say what a release consists of, as a bill of materials in SPDX and CycloneDX
+    Sbom(Sbom),
     /// Open a prompt in the sealed box, sources unpacked
     Shell(ShellCommand),
     /// Show what earlier builds and tests printed
@@ -315,6 +317,48 @@ pub(crate) struct Check {
     /// The platform that they are for [default: the one in the archive's name, or else this machine's]
     #[arg(long, value_name = "TRIPLE")]
     pub(crate) target: Option<Triple>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sbom {
+    /// The archives of one release as pgproof publishes them: the main one, -client, -pl, -debug
+    #[arg(required_unless_present_any = ["environment", "own"], value_name = "ARCHIVE", value_hint = ValueHint::FilePath)]
+    pub(crate) archives: Vec<PathBuf>,
+
+    /// Of what builds this version instead: the packages of the box, and the tarball
+    #[arg(long, value_name = "VERSION", num_args = 0..=1, default_missing_value = "17.11", conflicts_with_all = ["archives", "own"])]
+    pub(crate) environment: Option<Version>,
+
+    /// Of pgproof itself instead
+    #[arg(long = "self", conflicts_with_all = ["archives", "environment"])]
+    pub(crate) own: bool,
+
+    /// The form [default: text, or with --out all of them]
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<SbomFormat>,
+
+    /// Write NAME.spdx.json, NAME.cdx.json and NAME.sbom.txt there instead of printing
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) out: Option<PathBuf>,
+
+    /// The platform of the environment [default: this machine's]
+    #[arg(long, value_name = "TRIPLE", requires = "environment")]
+    pub(crate) target: Option<Triple>,
+
+    /// The toolchain of the environment, under toolchains/ [default: the one for the target]
+    #[arg(long, value_name = "NAME", requires = "environment")]
+    pub(crate) toolchain: Option<Name>,
+}
+
+/// A form of a bill of materials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum SbomFormat {
+    /// SPDX 2.3, as JSON
+    Spdx,
+    /// CycloneDX 1.6, as JSON
+    Cyclonedx,
+    /// A line for each component
+    Text,
 }
 
 #[derive(Debug, Args)]

@@ -32,7 +32,7 @@ use super::report::Check;
 use super::statement::{PROVENANCE, Published, REBUILD, Witness};
 use super::ui::{Activity, Ui, bytes, duration};
 use super::sign::{self, Signatory};
-use super::{Answer, Session, against, report, statement, this_program};
+use super::{Answer, Session, against, report, sbom, statement, this_program};
 
 /// What is built if nobody says what.
 const DEFAULT_VERSION: &str = "17.11";
@@ -87,7 +87,7 @@ fn rebuild_here(session: &Session, request: &Rebuild, subject: &Subject) -> Resu
         }
         Verdict::Reproduced(reproduced) => {
             let about = About { plan, release: release.as_ref() };
-            let published = publish(&bench.store, &about, reproduced.outputs(), &report, out)?;
+            let published = publish(&workshop, &about, reproduced.outputs(), &report, out)?;
             let mut text = report::reproduced(&ready, &rebuilt);
             text.push_str(&report::checked(&check));
             text.push_str(&report::published(reproduced.outputs(), out));
@@ -174,7 +174,7 @@ pub(super) fn build(session: &Session, request: &Build) -> Result<Answer, Failur
         return Ok(Answer::new(text, report).with_code(BUILD));
     }
     let about = About { plan: &ready.plan, release: release.as_ref() };
-    let published = publish(&bench.store, &about, &built.outputs, &report, &request.out)?;
+    let published = publish(&workshop, &about, &built.outputs, &report, &request.out)?;
     text.push_str(&report::published(&built.outputs, &request.out));
     text.push_str(&state_build(&witness, &materials, &built, &published, &ready, &request.out)?);
     Ok(Answer::new(text, report))
@@ -233,7 +233,7 @@ pub(super) fn pack(session: &Session, request: &Pack) -> Result<Answer, Failure>
     }
     let report = report::packed(&plan, &outputs);
     let release = release(&workshop, &request.subject)?;
-    publish(&bench.store, &About { plan: &plan, release: release.as_ref() }, &outputs, &report, &request.out)?;
+    publish(&workshop, &About { plan: &plan, release: release.as_ref() }, &outputs, &report, &request.out)?;
     let text = format!("{}{}", report::digests(&outputs), report::published(&outputs, &request.out));
     Ok(Answer::new(text, report))
 }
@@ -378,18 +378,21 @@ fn claim(directory: &Path) -> Result<(), Failure> {
 }
 
 fn publish(
-    store: &Store,
+    workshop: &Workshop<'_>,
     about: &About<'_>,
     outputs: &[Output],
     report: &serde_json::Value,
     directory: &Path,
 ) -> Result<Published, Failure> {
     let plan = about.plan;
-    let canonical = plan.canonical();
-    let name = format!("{}.plan.json", plan.name).parse()?;
+    let mut files = vec![(format!("{}.plan.json", plan.name).parse()?, plan.canonical())];
+    // What another project's archives consist of is not known.
+    if let Some(Release { target, toolchain, .. }) = about.release {
+        files.extend(sbom::of_build(workshop.definitions, workshop.store, *target, Some(toolchain), outputs)?);
+    }
+    let companions: Vec<_> = files.iter().map(|(name, bytes)| Companion { name, bytes }).collect();
     // The report is of this run, with times: it is not among what SHA256SUMS lists, so that SHA256SUMS itself reproduces.
-    let companions = [Companion { name: &name, bytes: &canonical }];
-    let files = output::publish(outputs, &companions, about, directory, store)?;
+    let files = output::publish(outputs, &companions, about, directory, workshop.store)?;
     Ok(Published { files, report: report::write(report, plan, directory)? })
 }
 

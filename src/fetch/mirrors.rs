@@ -122,9 +122,18 @@ impl Mirrors {
     }
 
     fn snapshot_url(&self, path: &PoolPath, seen: Timestamp) -> Url {
-        let instant = seen.saturating_add(SNAPSHOT_DELAY).unwrap_or(seen);
-        self.snapshot.url(&format!("{}/{path}", instant.strftime("%Y%m%dT%H%M%SZ")))
+        self.snapshot.url(&below_snapshot(path, seen))
     }
+}
+
+/// Where the snapshot service has the file at `path`, which an index made at `seen` names.
+pub fn in_snapshot(path: &PoolPath, seen: Timestamp) -> String {
+    format!("{SNAPSHOT}/{}", below_snapshot(path, seen))
+}
+
+fn below_snapshot(path: &PoolPath, seen: Timestamp) -> String {
+    let instant = seen.saturating_add(SNAPSHOT_DELAY).unwrap_or(seen);
+    format!("{}/{path}", instant.strftime("%Y%m%dT%H%M%SZ"))
 }
 
 /// The mirrors of Debian's archive that apt is configured with in `etc_apt`, usually `/etc/apt`, in apt's order.

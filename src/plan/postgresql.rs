@@ -4,6 +4,7 @@
 //! the release tarball.
 
 pub use exceptions::exceptions;
+pub use licences::{LICENCES, licence_of};
 
 use crate::definitions::Toolchain;
 use crate::digest::Digest;
@@ -12,6 +13,7 @@ use crate::plan::{Compression, FORMAT, Input, Plan, Step, Sysroot, Unpack};
 use crate::target::{Target, Version};
 
 mod exceptions;
+mod licences;
 
 /// Where PostgreSQL believes to be installed: its own default. It finds its files relative to its programs.
 const PREFIX: &str = "/usr/local/pgsql";

@@ -37,6 +37,7 @@ mod sandbox_bundle;
 mod sandbox_ends;
 mod statement;
 mod sigstore;
+mod sbom;
 mod store;
 mod store_accidents;
 mod store_sweep;

@@ -8,8 +8,8 @@ use std::process::Command;
 use pgproof::digest::Digest;
 use pgproof::variation::Axis;
 
-use crate::consumers;
 use crate::gate::{self, Need};
+use crate::{consumers, sbom};
 
 const STEM: &str = "postgresql-17.11.0-x86_64-unknown-linux-gnu";
 const OLDER: &str = "postgresql-15.18.0-x86_64-unknown-linux-gnu";
@@ -84,6 +84,8 @@ fn postgresql_is_reproduced() {
     }
     assert!(has("-client", "bin/psql") && !has("-client", "bin/postgres"));
     manifest(&kept[""]);
+    sbom::licences_are_declared_as_shipped(&kept[""], STEM);
+    sbom::published(dist.path(), STEM);
 
     let check = &report["check"];
     assert_eq!(check["clean"], true, "{check}");

@@ -27,6 +27,7 @@ fn help_tells_the_commands_and_the_exit_codes() {
       sign         Sign statements, releases or files: with a key, or with a certificate for the
                    identity that this machine shows
       test         Test an archive as PostgreSQL in the sealed box, beside a C library and a shell only
+      sbom         Say what a release consists of, as a bill of materials in SPDX and CycloneDX
       shell        Open a prompt in the sealed box, sources unpacked
       log          Show what earlier builds and tests printed
       lock         Resolve sysroots/*.toml into lockfiles/*.lock
