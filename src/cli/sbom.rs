@@ -73,7 +73,7 @@ pub(super) fn of_build(
     Ok(files)
 }
 
-fn file_name(documents: &Documents, form: Form) -> Result<Name, pgproof::Error> {
+fn file_name(documents: &Documents, form: Form) -> Result<Name, Failure> {
     Ok(format!("{}{}", documents.name, form.ending()).parse()?)
 }
 

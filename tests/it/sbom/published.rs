@@ -1,6 +1,7 @@
 //! The documents beside the archives that they are of, as `pack`, `build` and `rebuild` leave them, and as anybody makes them again.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::Path;
 use std::process::Command;
@@ -120,7 +121,7 @@ fn what_is_no_release_is_refused_with_the_right_code() {
         let output = pgproof(scene.path()).args(words).output().unwrap();
         let text = String::from_utf8(output.stderr).unwrap();
         let text = text.split("\n\nUsage").next().unwrap().trim_end();
-        seen += &format!("{text}\nexit {}\n", output.status.code().unwrap());
+        writeln!(seen, "{text}\nexit {}", output.status.code().unwrap()).unwrap();
     }
     insta::assert_snapshot!(seen, @"
     error: cannot tell what the archives consist of
