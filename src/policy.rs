@@ -117,7 +117,9 @@ pub enum PolicyError {
     #[error("the policy names {0} builders and rebuilders; 1 to {SIGNER_LIMIT} are allowed")]
     Count(usize),
     /// The threshold cannot be met, or is met by nobody.
-    #[error("the policy's threshold is {threshold}, and it names {named} signers: nobody would be needed, or all would be too few")]
+    #[error(
+        "the policy's threshold is {threshold}, and it names {named} signers: nobody would be needed, or all would be too few"
+    )]
     Threshold {
         /// What is asked for.
         threshold: usize,
@@ -128,7 +130,9 @@ pub enum PolicyError {
     #[error("the policy names {0:?} twice as what it is")]
     Twice(String),
     /// Two entries that are two names for one signer.
-    #[error("the policy's entries {first:?} and {second:?} ask for the same signer: together they could never count as two")]
+    #[error(
+        "the policy's entries {first:?} and {second:?} ask for the same signer: together they could never count as two"
+    )]
     Same {
         /// One.
         first: String,
@@ -311,14 +315,18 @@ impl Policy {
 
 impl Entry {
     fn signer(&self, folder: &Path) -> Result<Signer, PolicyError> {
-        let identity = self.pattern("certificate-identity", &self.certificate_identity, &self.certificate_identity_regexp)?;
-        let issuer =
-            self.pattern("certificate-oidc-issuer", &self.certificate_oidc_issuer, &self.certificate_oidc_issuer_regexp)?;
+        let identity =
+            self.pattern("certificate-identity", &self.certificate_identity, &self.certificate_identity_regexp)?;
+        let issuer = self.pattern(
+            "certificate-oidc-issuer",
+            &self.certificate_oidc_issuer,
+            &self.certificate_oidc_issuer_regexp,
+        )?;
         match (&self.key, identity, issuer) {
             (Some(key), None, None) if self.claims.is_empty() => {
                 let pem = read(&folder.join(key))?;
-                let key = PublicKey::from_pem(&pem)
-                    .map_err(|source| PolicyError::Key { name: self.name.clone(), source })?;
+                let key =
+                    PublicKey::from_pem(&pem).map_err(|source| PolicyError::Key { name: self.name.clone(), source })?;
                 Ok(Signer::Key(key))
             }
             (None, Some(identity), Some(issuer)) => {

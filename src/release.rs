@@ -282,9 +282,8 @@ fn beside(directory: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<Documen
         }
     }
     names.sort();
-    let document = |name: String| {
-        Ok(Document { signed: !is_unsigned(&name), bytes: read(&directory.join(&name))?, name })
-    };
+    let document =
+        |name: String| Ok(Document { signed: !is_unsigned(&name), bytes: read(&directory.join(&name))?, name });
     names.into_iter().map(document).collect()
 }
 

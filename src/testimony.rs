@@ -116,7 +116,8 @@ pub fn hear(
         };
         for bundle in &bundles {
             count += 1;
-            let told = if count > BUNDLE_LIMIT { Err(Reason::TooMany) } else { said(bundle, subject, signers, root, now) };
+            let told =
+                if count > BUNDLE_LIMIT { Err(Reason::TooMany) } else { said(bundle, subject, signers, root, now) };
             match told {
                 Ok((verified, said)) => heard.testimonies.push(Testimony { source: source(), verified, said }),
                 Err(reason) => heard.disregarded.push(Disregarded { source: source(), reason }),

@@ -70,7 +70,10 @@ impl Signer {
                 let claims = |claim: &Claim| by.claims().get(claim).map(String::as_str);
                 wanted.identity.matches(identity)
                     && wanted.issuer.matches(issuer)
-                    && wanted.claims.iter().all(|(claim, wanted)| claims(claim).is_some_and(|value| wanted.matches(value)))
+                    && wanted
+                        .claims
+                        .iter()
+                        .all(|(claim, wanted)| claims(claim).is_some_and(|value| wanted.matches(value)))
             }
             (Self::Key(_), Identity::Certificate { .. }) | (Self::Certificate(_), Identity::Key { .. }) => false,
         }

@@ -61,7 +61,9 @@ pub(super) fn rebuild(session: &Session, request: &Rebuild, text: &str) -> Resul
     let published = Published::find(text, session.network.as_ref())?;
     let out = request.out.clone().unwrap_or_else(|| PathBuf::from("rebuilt"));
     if is_same(&published.place, &out) {
-        return Err(Failure::Usage("the statement would replace that of whoever published: name another directory with --out"));
+        return Err(Failure::Usage(
+            "the statement would replace that of whoever published: name another directory with --out",
+        ));
     }
     let signatory = request.sign.then(|| Signatory::new(session, &request.signing, false)).transpose()?;
     let bench = Bench::new(session)?;
@@ -254,7 +256,9 @@ fn local(
 ) -> Result<Basis, Failure> {
     let stem = published.archive.as_deref().and_then(|name| name.strip_suffix(ARCHIVE));
     let (Some(stem), Some(archive)) = (stem, archive) else {
-        return Err(Failure::Usage("there is no provenance that pgproof reads: name an archive, its statement, or their directory"));
+        return Err(Failure::Usage(
+            "there is no provenance that pgproof reads: name an archive, its statement, or their directory",
+        ));
     };
     let plan = match (given, Target::of_archive(stem)) {
         (Some(plan), _) => plan,
@@ -275,7 +279,8 @@ fn local(
 
 /// The answer where nobody who was named signed anything of use.
 fn unverified(published: &Published, disregarded: &[testimony::Disregarded]) -> Answer {
-    let mut text = format!("not verified: nobody who was named signed a provenance in {}; nothing was built\n", published.place);
+    let mut text =
+        format!("not verified: nobody who was named signed a provenance in {}; nothing was built\n", published.place);
     for disregarded in disregarded {
         writeln!(text, "  not       {}: {}", disregarded.source, chain(&disregarded.reason).join(": ")).ok();
     }
@@ -287,7 +292,11 @@ fn unverified(published: &Published, disregarded: &[testimony::Disregarded]) -> 
 }
 
 /// The archives that lie there: each has to be the one that is stated.
-fn published_archives(published: &Published, basis: &Basis, session: &Session) -> Result<BTreeMap<Name, Vec<u8>>, Failure> {
+fn published_archives(
+    published: &Published,
+    basis: &Basis,
+    session: &Session,
+) -> Result<BTreeMap<Name, Vec<u8>>, Failure> {
     let mut archives = BTreeMap::new();
     for (name, stated) in &basis.expected {
         let file: Name = format!("{name}{ARCHIVE}").parse()?;
@@ -326,7 +335,10 @@ fn differences(
     let mut theirs = Vec::new();
     for output in &ours {
         let Some(archive) = archives.get(output.name()) else {
-            return Ok(Err(format!("{}{ARCHIVE} does not lie there, so that only its digest can be compared", output.name())));
+            return Ok(Err(format!(
+                "{}{ARCHIVE} does not lie there, so that only its digest can be compared",
+                output.name()
+            )));
         };
         match unpacked(store, archive, output.name(), basis.plan.source_date_epoch)? {
             Ok(output) => theirs.push(output),
@@ -335,7 +347,9 @@ fn differences(
     }
     Ok(match Comparison::between(&theirs, &ours).verdict() {
         Verdict::Different(differences) => Ok(differences),
-        Verdict::Reproduced(_) => Err("all that is in the archives is equal; they are compressed differently".to_owned()),
+        Verdict::Reproduced(_) => {
+            Err("all that is in the archives is equal; they are compressed differently".to_owned())
+        }
     })
 }
 

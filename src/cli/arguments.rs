@@ -450,7 +450,10 @@ pub(crate) struct Signing {
 impl Signing {
     /// Whether something in it only says how to sign.
     pub(crate) fn is_asked_for(&self) -> bool {
-        self.key.is_some() || self.identity_token.is_some() || self.signing_config.is_some() || self.openpgp_key.is_some()
+        self.key.is_some()
+            || self.identity_token.is_some()
+            || self.signing_config.is_some()
+            || self.openpgp_key.is_some()
     }
 }
 

@@ -29,9 +29,9 @@ use signal_hook::iterator::Signals;
 use super::arguments::{Build, Fetch, Limits, Pack, PlanCommand, Rebuild, ShellCommand, Subject};
 use super::failure::{BUILD, DIFFERENT, Failure};
 use super::report::Check;
+use super::sign::{self, Signatory};
 use super::statement::{PROVENANCE, Published, REBUILD, Witness};
 use super::ui::{Activity, Ui, bytes, duration};
-use super::sign::{self, Signatory};
 use super::{Answer, Session, against, report, sbom, statement, this_program};
 
 /// What is built if nobody says what.

@@ -167,12 +167,17 @@ impl Verdict<'_> {
         match &self.judgement {
             Some(judgement) => lacks.extend(judgement.lacks.iter().map(ToString::to_string)),
             None => {
-                let (negative, positive): (Vec<&Testimony>, Vec<&Testimony>) =
-                    self.heard.testimonies.iter().partition(|testimony| policy::is_negative(testimony, self.artifact.digest));
+                let (negative, positive): (Vec<&Testimony>, Vec<&Testimony>) = self
+                    .heard
+                    .testimonies
+                    .iter()
+                    .partition(|testimony| policy::is_negative(testimony, self.artifact.digest));
                 if positive.is_empty() && negative.is_empty() {
                     lacks.push("nobody who was named signed this file, or a statement about it".to_owned());
                 }
-                let signer = |testimony: &Testimony| format!("{} could not reproduce it", testimony.verified.signer().identity());
+                let signer = |testimony: &Testimony| {
+                    format!("{} could not reproduce it", testimony.verified.signer().identity())
+                };
                 lacks.extend(negative.into_iter().map(signer));
             }
         }
@@ -183,11 +188,17 @@ impl Verdict<'_> {
         }
         if let Some(inputs) = &self.inputs {
             if inputs.compared == 0 {
-                lacks.push("no provenance that holds tells of its inputs, so that none can be compared with the lockfiles".to_owned());
+                lacks.push(
+                    "no provenance that holds tells of its inputs, so that none can be compared with the lockfiles"
+                        .to_owned(),
+                );
             }
             lacks.extend(inputs.differences.iter().take(SHOWN).cloned());
             if inputs.differences.len() > SHOWN {
-                lacks.push(format!("and {} more inputs are not those of the lockfiles", inputs.differences.len() - SHOWN));
+                lacks.push(format!(
+                    "and {} more inputs are not those of the lockfiles",
+                    inputs.differences.len() - SHOWN
+                ));
             }
         }
         lacks
@@ -204,7 +215,8 @@ impl Verdict<'_> {
             tell(&mut text, testimony, self.artifact.digest);
         }
         if let Some(judgement) = &self.judgement {
-            let names: Vec<_> = judgement.vouchers.iter().map(|voucher| format!("{} ({})", voucher.name, voucher.role)).collect();
+            let names: Vec<_> =
+                judgement.vouchers.iter().map(|voucher| format!("{} ({})", voucher.name, voucher.role)).collect();
             let whom = if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
             writeln!(text, "  counted   {} of {}: {whom}", judgement.vouchers.len(), judgement.threshold).ok();
             for uncounted in &judgement.uncounted {
@@ -214,7 +226,8 @@ impl Verdict<'_> {
                 writeln!(text, "  against   {}, in {}: could not reproduce it", negative.name, negative.source).ok();
             }
         }
-        if let Some(inputs) = self.inputs.as_ref().filter(|inputs| inputs.differences.is_empty() && inputs.compared > 0) {
+        if let Some(inputs) = self.inputs.as_ref().filter(|inputs| inputs.differences.is_empty() && inputs.compared > 0)
+        {
             writeln!(text, "  inputs    all {} are those of the lockfiles at hand", inputs.compared).ok();
         }
         for Disregarded { source, reason } in &self.heard.disregarded {
@@ -269,7 +282,9 @@ fn words(said: &Said, archive: Digest) -> String {
             provenance.dependencies.len()
         ),
         Some(Predicate::Rebuild(rebuild)) => rebuilt(rebuild, archive),
-        Some(Predicate::Other { predicate_type, .. }) => format!("something of the type {predicate_type}, which pgproof does not read"),
+        Some(Predicate::Other { predicate_type, .. }) => {
+            format!("something of the type {predicate_type}, which pgproof does not read")
+        }
     }
 }
 
@@ -278,7 +293,12 @@ fn rebuilt(rebuild: &Rebuild, archive: Digest) -> String {
     let what = if rebuild.is_of_published() { "built again from the plan" } else { "built from the plan" };
     let twice = rebuild.axes().map_or_else(
         || "once".to_owned(),
-        |axes| format!("twice, with {} conditions different", axes.values().filter(|outcome| **outcome == pgproof::sandbox::Outcome::Held).count()),
+        |axes| {
+            format!(
+                "twice, with {} conditions different",
+                axes.values().filter(|outcome| **outcome == pgproof::sandbox::Outcome::Held).count()
+            )
+        },
     );
     let came = if same { "it came out the same" } else { "it did NOT come out the same" };
     format!("{what} {} {twice}: {came}", rebuild.plan)
@@ -295,7 +315,12 @@ fn commit(commit: &Commit) -> String {
 /// What somebody said, for machines.
 fn told(testimony: &Testimony, archive: Digest) -> Value {
     let verified = &testimony.verified;
-    let claims = verified.signer().claims().iter().map(|(claim, value)| (claim.as_str(), value)).collect::<std::collections::BTreeMap<_, _>>();
+    let claims = verified
+        .signer()
+        .claims()
+        .iter()
+        .map(|(claim, value)| (claim.as_str(), value))
+        .collect::<std::collections::BTreeMap<_, _>>();
     json!({
         "source": testimony.source,
         "signer": verified.signer().identity(),

@@ -154,18 +154,20 @@ impl Policy {
             Some(Predicate::Provenance(_)) => Role::Builder,
             Some(Predicate::Rebuild(_)) => Role::Rebuilder,
             // A bill of materials, say: of whoever builds.
-            Some(Predicate::Other { predicate_type, .. }) if self.predicate_types.contains(predicate_type) => Role::Builder,
+            Some(Predicate::Other { predicate_type, .. }) if self.predicate_types.contains(predicate_type) => {
+                Role::Builder
+            }
             Some(Predicate::Other { .. }) | None => return Err(Reason::NotAskedFor),
         };
-        let admits = |(entry, signer): (&Trusted, &Signer)| {
-            entry.role == role && signer.admits(testimony.verified.signer())
-        };
+        let admits =
+            |(entry, signer): (&Trusted, &Signer)| entry.role == role && signer.admits(testimony.verified.signer());
         self.trusted.iter().zip(&self.signers).position(admits).ok_or(Reason::Role(role))
     }
 
     /// What the policy asks for and the statement does not have.
     fn find_fault(&self, testimony: &Testimony, now: Timestamp) -> Option<Reason> {
-        let walls = |stood: &[Wall]| self.walls.iter().copied().filter(|wall| !stood.contains(wall)).collect::<BTreeSet<_>>();
+        let walls =
+            |stood: &[Wall]| self.walls.iter().copied().filter(|wall| !stood.contains(wall)).collect::<BTreeSet<_>>();
         let (axes, walls) = match testimony.said.predicate() {
             Some(Predicate::Provenance(provenance)) => (BTreeSet::new(), walls(&provenance.walls)),
             Some(Predicate::Rebuild(rebuild)) => {
@@ -255,8 +257,12 @@ impl fmt::Display for Role {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Role(Role::Builder) => f.write_str("it says how the archive was built, and the policy does not take that from them"),
-            Self::Role(Role::Rebuilder) => f.write_str("it says what building again came to, and the policy does not take that from them"),
+            Self::Role(Role::Builder) => {
+                f.write_str("it says how the archive was built, and the policy does not take that from them")
+            }
+            Self::Role(Role::Rebuilder) => {
+                f.write_str("it says what building again came to, and the policy does not take that from them")
+            }
             Self::NotAskedFor => f.write_str("the policy does not ask for what it says"),
             Self::NoTime => f.write_str("nobody vouches for when it was signed, and the policy has max-age-days"),
             Self::Old(at) => write!(f, "it was signed on {at}, longer ago than the policy allows"),

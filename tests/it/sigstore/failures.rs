@@ -124,7 +124,8 @@ fn a_certificate_for_somebody_else_is_not_used() {
 fn a_job_of_github_actions_signs_as_itself() {
     let Some(sigstore) = Sigstore::shared() else { return };
     let bench = Bench::new();
-    let configuration = bench.write("signing_config.json", sigstore.configuration(Rekor::V2, None).to_string().as_bytes());
+    let configuration =
+        bench.write("signing_config.json", sigstore.configuration(Rekor::V2, None).to_string().as_bytes());
     let run = |request_token: &str| {
         let mut command = pgproof(&bench);
         command.args(["sign", SIGNED, "--trusted-root"]).arg(sigstore.file("trusted_root.json"));

@@ -29,7 +29,10 @@ const NAMES: &[(&str, &[&str])] = &[
     ("/verificationMaterial/certificate", &["certificate"]),
     ("/verificationMaterial/publicKey", &["publicKey", "key hint"]),
     ("/verificationMaterial/timestampVerificationData", &["timestamp"]),
-    ("/verificationMaterial/tlogEntries/0/canonicalizedBody", &["log entry", "body", "inclusion", "promise", "log index"]),
+    (
+        "/verificationMaterial/tlogEntries/0/canonicalizedBody",
+        &["log entry", "body", "inclusion", "promise", "log index"],
+    ),
     ("/verificationMaterial/tlogEntries/0/inclusionPromise", &["promise"]),
     ("/verificationMaterial/tlogEntries/0/inclusionProof/checkpoint", &["checkpoint"]),
     ("/verificationMaterial/tlogEntries/0/inclusionProof", &["inclusion proof", "checkpoint"]),
@@ -67,7 +70,8 @@ fn no_field_can_be_changed() {
                 (Ok(()), Some(index)) => _ = used.insert(index),
                 (Ok(()), None) => wrong.push(format!("{name}: accepted although {place} was {how}")),
                 (Err(refused), _) => {
-                    let names = NAMES.iter().find(|(prefix, _)| place.starts_with(prefix)).map_or(&[][..], |(_, names)| names);
+                    let names =
+                        NAMES.iter().find(|(prefix, _)| place.starts_with(prefix)).map_or(&[][..], |(_, names)| names);
                     if !names.iter().any(|name| refused.contains(name)) {
                         wrong.push(format!("{name}: {place} was {how}: {refused}"));
                     }
@@ -187,7 +191,10 @@ fn text_ways(text: &str) -> Vec<(String, String)> {
         ways.push(("given a byte".to_owned(), encode(&[&bytes[..], &[0]].concat())));
         ways.push(("zeros".to_owned(), encode(&vec![0; bytes.len()])));
     } else {
-        ways.push(("another case".to_owned(), if text.to_uppercase() == text { text.to_lowercase() } else { text.to_uppercase() }));
+        ways.push((
+            "another case".to_owned(),
+            if text.to_uppercase() == text { text.to_lowercase() } else { text.to_uppercase() },
+        ));
         ways.push(("given a space".to_owned(), format!("{text} ")));
     }
     ways.retain(|(_, changed)| changed != text);
