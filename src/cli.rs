@@ -6,6 +6,7 @@ mod check;
 mod failure;
 mod housekeeping;
 mod report;
+mod show;
 mod test;
 mod ui;
 
@@ -91,6 +92,7 @@ impl Session {
             Command::Plan(plan) => build::plan(self, &plan),
             Command::Pack(pack) => build::pack(self, &pack),
             Command::Check(check) => check::check(self, &check),
+            Command::Report(report) => show::report(self, &report),
             Command::Shell(shell) => build::shell(self, &shell),
             Command::Test(test) => test::test(self, &test),
             Command::Log(log) => housekeeping::log(self, &log),

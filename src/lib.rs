@@ -23,6 +23,7 @@ pub mod output;
 pub mod verdict;
 pub mod rebuild;
 pub mod trial;
+pub mod page;
 
 use crate::check::{CheckError, ReleaseError};
 use crate::digest::Digest;
@@ -31,6 +32,7 @@ use crate::inputs::InputsError;
 use crate::lock::LockError;
 use crate::lockfile::Name;
 use crate::output::OutputError;
+use crate::page::PageError;
 use crate::store::StoreError;
 use crate::sysroot::SysrootError;
 use crate::tree::TreeError;
@@ -114,6 +116,9 @@ pub enum Error {
     /// There is nothing to test, or no way to.
     #[error("cannot test")]
     Trial(#[from] trial::TrialError),
+    /// A report cannot be shown.
+    #[error("cannot show the report")]
+    Page(#[from] PageError),
 }
 
 /// What kind of trouble an [`Error`] is; each has its own exit code.
@@ -192,6 +197,7 @@ impl Error {
                 TreeError::Malformed { .. } | TreeError::Refused { .. } | TreeError::TooMuch { .. } => Trouble::Input,
                 TreeError::Read { .. } | TreeError::Write { .. } | TreeError::Io { .. } => Trouble::Passing,
             },
+            Self::Page(error) => of_page(error),
             Self::Trial(error) => {
                 if error.is_of_input() {
                     Trouble::Input
@@ -213,6 +219,19 @@ fn of_store(error: &StoreError) -> Trouble {
 
 fn of_fetch(error: &FetchError) -> Trouble {
     if error.is_unverified() { Trouble::Input } else { Trouble::Passing }
+}
+
+fn of_page(error: &PageError) -> Trouble {
+    match error {
+        PageError::Unreadable { .. } => Trouble::Passing,
+        PageError::TooMany { .. } => Trouble::Use,
+        PageError::Of { source, .. } => of_page(source),
+        PageError::TooLarge { .. }
+        | PageError::Malformed { .. }
+        | PageError::Format { .. }
+        | PageError::Contradiction(_)
+        | PageError::List { .. } => Trouble::Input,
+    }
 }
 
 fn of_lock(error: &LockError) -> Trouble {

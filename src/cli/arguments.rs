@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use pgproof::fetch::Mirror;
 use pgproof::lockfile::Name;
@@ -74,6 +74,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Test an archive as PostgreSQL in the sealed box, beside a C library and a shell only
     Test(Test),
+    /// Show what runs came to: a page to look at, a comment for a pull request, or JSON
+    Report(Report),
     /// Open a prompt in the sealed box, sources unpacked
     Shell(ShellCommand),
     /// Show what earlier builds and tests printed
@@ -235,6 +237,34 @@ pub(crate) struct Check {
     /// The platform that they are for [default: the one in the archive's name, or else this machine's]
     #[arg(long, value_name = "TRIPLE")]
     pub(crate) target: Option<Triple>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    /// What builds left: NAME.report.json. Several make a matrix of releases and rebuilders, who are told apart by what the
+    /// reports say or by the directories that these lie in
+    #[arg(required = true, value_name = "REPORT", value_hint = ValueHint::FilePath)]
+    pub(crate) reports: Vec<PathBuf>,
+
+    /// In which form
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: ReportFormat,
+
+    /// Write it here [default: standard output]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// In which form runs are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum ReportFormat {
+    /// One self-contained page
+    #[default]
+    Html,
+    /// Fits a comment on a pull request, or the summary of a job
+    Markdown,
+    /// The reports as they were understood
+    Json,
 }
 
 #[derive(Debug, Args)]

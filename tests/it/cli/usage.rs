@@ -25,6 +25,7 @@ fn help_tells_the_commands_and_the_exit_codes() {
                    bundle
       check        Say what is wrong with a release's archives, without running anything of them
       test         Test an archive as PostgreSQL in the sealed box, beside a C library and a shell only
+      report       Show what runs came to: a page to look at, a comment for a pull request, or JSON
       shell        Open a prompt in the sealed box, sources unpacked
       log          Show what earlier builds and tests printed
       lock         Resolve sysroots/*.toml into lockfiles/*.lock
