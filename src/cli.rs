@@ -11,6 +11,7 @@ mod statement;
 mod sbom;
 mod sign;
 mod signature;
+mod show;
 mod test;
 mod trust;
 mod ui;
@@ -100,6 +101,7 @@ impl Session {
             Command::Pack(pack) => build::pack(self, &pack),
             Command::Check(check) => check::check(self, &check),
             Command::Sbom(request) => sbom::sbom(self, &request),
+            Command::Report(report) => show::report(self, &report),
             Command::Shell(shell) => build::shell(self, &shell),
             Command::Sign(sign) => sign::sign(self, &sign),
             Command::Verify(verify) => verify::verify(self, &verify),

@@ -29,6 +29,7 @@ pub mod bundle;
 pub mod testimony;
 pub mod policy;
 pub mod release;
+pub mod page;
 
 use crate::check::{CheckError, ReleaseError};
 use crate::digest::Digest;
@@ -37,6 +38,7 @@ use crate::inputs::InputsError;
 use crate::lock::LockError;
 use crate::lockfile::Name;
 use crate::output::OutputError;
+use crate::page::PageError;
 use crate::release::PublishedError;
 use crate::store::StoreError;
 use crate::sysroot::SysrootError;
@@ -160,6 +162,9 @@ pub enum Error {
     /// A builder, a run or a commit has no such name.
     #[error("wrong use")]
     Origin(#[from] statement::OriginError),
+    /// A report cannot be shown.
+    #[error("cannot show the report")]
+    Page(#[from] PageError),
 }
 
 /// What kind of trouble an [`Error`] is; each has its own exit code.
@@ -272,7 +277,7 @@ impl Error {
                 | sbom::SbomError::Manifest { .. }
                 | sbom::SbomError::TooMuch { .. } => Trouble::Input,
             },
-            // Strangers write them; what pgproof states itself is of definitions that it has used already.
+            Self::Page(error) => of_page(error),
             Self::Trial(error) => {
                 if error.is_of_input() {
                     Trouble::Input
@@ -301,6 +306,19 @@ fn of_signing(error: &bundle::SigningError) -> Trouble {
         bundle::Class::Use => Trouble::Use,
         bundle::Class::Input => Trouble::Input,
         bundle::Class::Passing => Trouble::Passing,
+    }
+}
+
+fn of_page(error: &PageError) -> Trouble {
+    match error {
+        PageError::Unreadable { .. } => Trouble::Passing,
+        PageError::TooMany { .. } => Trouble::Use,
+        PageError::Of { source, .. } => of_page(source),
+        PageError::TooLarge { .. }
+        | PageError::Malformed { .. }
+        | PageError::Format { .. }
+        | PageError::Contradiction(_)
+        | PageError::List { .. } => Trouble::Input,
     }
 }
 

@@ -315,12 +315,15 @@ impl Policy {
 
 impl Entry {
     fn signer(&self, folder: &Path) -> Result<Signer, PolicyError> {
-        let identity =
-            self.pattern("certificate-identity", &self.certificate_identity, &self.certificate_identity_regexp)?;
+        let identity = self.pattern(
+            "certificate-identity",
+            self.certificate_identity.as_ref(),
+            self.certificate_identity_regexp.as_ref(),
+        )?;
         let issuer = self.pattern(
             "certificate-oidc-issuer",
-            &self.certificate_oidc_issuer,
-            &self.certificate_oidc_issuer_regexp,
+            self.certificate_oidc_issuer.as_ref(),
+            self.certificate_oidc_issuer_regexp.as_ref(),
         )?;
         match (&self.key, identity, issuer) {
             (Some(key), None, None) if self.claims.is_empty() => {
@@ -347,8 +350,8 @@ impl Entry {
     fn pattern(
         &self,
         field: &str,
-        exact: &Option<String>,
-        expression: &Option<String>,
+        exact: Option<&String>,
+        expression: Option<&String>,
     ) -> Result<Option<Pattern>, PolicyError> {
         match (exact, expression) {
             (None, None) => Ok(None),

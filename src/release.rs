@@ -119,7 +119,7 @@ impl Published {
         match Url::parse(text) {
             Ok(url) if matches!(url.scheme(), "http" | "https") => {
                 let network = network.ok_or_else(|| PublishedError::Offline(url.clone()))?;
-                Self::at(download(url), network)
+                Self::at(&download(url), network)
             }
             // `C:` and its like are files here.
             _ => Self::in_directory(Path::new(text)),
@@ -152,7 +152,7 @@ impl Published {
         beside(parent, |document| tells_of(document, stem))
     }
 
-    fn at(url: Url, network: &Network) -> Result<Self, PublishedError> {
+    fn at(url: &Url, network: &Network) -> Result<Self, PublishedError> {
         let name = url.path_segments().and_then(|mut parts| parts.next_back()).unwrap_or_default().to_owned();
         let mut base = url.clone();
         if let Ok(mut parts) = base.path_segments_mut() {

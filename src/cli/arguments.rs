@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use pgproof::fetch::Mirror;
 use pgproof::lockfile::Name;
@@ -66,7 +66,7 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Build twice under different conditions and compare
-    Rebuild(Rebuild),
+    Rebuild(Box<Rebuild>),
     /// Build once
     Build(Build),
     /// Bring every input into the store; the network ends here
@@ -78,13 +78,15 @@ pub(crate) enum Command {
     /// Say what is wrong with a release's archives, without running anything of them
     Check(Check),
     /// Tell whether an archive is what somebody signed, and what was said of it
-    Verify(Verify),
+    Verify(Box<Verify>),
     /// Sign statements, releases or files: with a key, or with a certificate for the identity that this machine shows
     Sign(Sign),
     /// Test an archive as PostgreSQL in the sealed box, beside a C library and a shell only
     Test(Test),
     /// Say what a release consists of, as a bill of materials in SPDX and CycloneDX
     Sbom(Sbom),
+    /// Show what runs came to: a page to look at, a comment for a pull request, or JSON
+    Report(Report),
     /// Open a prompt in the sealed box, sources unpacked
     Shell(ShellCommand),
     /// Show what earlier builds and tests printed
@@ -241,9 +243,9 @@ pub(crate) struct Verify {
     #[arg(long = "type", value_name = "TYPE")]
     pub(crate) predicate_type: Option<String>,
 
-    /// Hold the inputs that the provenance states against the lockfiles at hand, or those of this directory with lockfiles/
-    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, value_hint = ValueHint::DirPath)]
-    pub(crate) lockfiles: Option<Option<PathBuf>>,
+    /// Hold the inputs that the provenance states against the lockfiles at hand, those of --definitions if it is given
+    #[arg(long)]
+    pub(crate) lockfiles: bool,
 
     /// A public key in PEM that may have signed; repeatable
     #[arg(long = "key", value_name = "FILE", help_heading = "Who must have signed", value_hint = ValueHint::FilePath)]
@@ -351,7 +353,7 @@ pub(crate) struct Sbom {
 }
 
 /// A form of a bill of materials.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum SbomFormat {
     /// SPDX 2.3, as JSON
     Spdx,
@@ -359,6 +361,34 @@ pub(crate) enum SbomFormat {
     Cyclonedx,
     /// A line for each component
     Text,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    /// What builds left: NAME.report.json. Several make a matrix of releases and rebuilders, who are told apart by what the
+    /// reports say or by the directories that these lie in
+    #[arg(required = true, value_name = "REPORT", value_hint = ValueHint::FilePath)]
+    pub(crate) reports: Vec<PathBuf>,
+
+    /// In which form
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: ReportFormat,
+
+    /// Write it here [default: standard output]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// In which form runs are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum ReportFormat {
+    /// One self-contained page
+    #[default]
+    Html,
+    /// Fits a comment on a pull request, or the summary of a job
+    Markdown,
+    /// The reports as they were understood
+    Json,
 }
 
 #[derive(Debug, Args)]

@@ -6,7 +6,7 @@ use std::path::Path;
 use pgproof::check;
 use pgproof::digest::Digest;
 use pgproof::output::{self, Companion, Output};
-use pgproof::plan::Plan;
+use pgproof::plan::{Input, Plan};
 use pgproof::rebuild::{Built, Order, Ready, Rebuilt};
 use pgproof::sandbox::{Outcome, StepReport};
 use pgproof::text::printable;
@@ -123,7 +123,12 @@ fn of(plan: &Plan) -> Value {
         "name": plan.name,
         "plan": plan.digest(),
         "sysroot": plan.sysroot,
+        "inputs": plan.inputs.iter().map(input).collect::<Vec<_>>(),
     })
+}
+
+fn input(input: &Input) -> Value {
+    json!({ "name": input.name, "digest": input.digest, "size": input.size })
 }
 
 fn build(built: &Built) -> Value {

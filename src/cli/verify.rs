@@ -58,13 +58,7 @@ pub(super) fn verify(session: &Session, request: &Verify) -> Result<Answer, Fail
 
     let wanted = request.predicate_type.as_deref().map(predicate_type);
     let judgement = policy.as_ref().map(|policy| policy.judge(artifact.digest, &heard.testimonies, now()));
-    let inputs = match &request.lockfiles {
-        None => None,
-        Some(directory) => {
-            let at_hand = directory.clone().map(Definitions::Directory);
-            Some(inputs(&heard, at_hand.as_ref().unwrap_or(&session.definitions))?)
-        }
-    };
+    let inputs = request.lockfiles.then(|| inputs(&heard, &session.definitions)).transpose()?;
     let answer = Verdict { artifact: &artifact, heard: &heard, judgement, wanted, inputs };
     let code = if answer.lacks().is_empty() { 0 } else { DIFFERENT };
     Ok(Answer::new(answer.text(), answer.json()).with_code(code))
@@ -164,22 +158,16 @@ impl Verdict<'_> {
     /// What is missing; verified if nothing is.
     fn lacks(&self) -> Vec<String> {
         let mut lacks = Vec::new();
-        match &self.judgement {
-            Some(judgement) => lacks.extend(judgement.lacks.iter().map(ToString::to_string)),
-            None => {
-                let (negative, positive): (Vec<&Testimony>, Vec<&Testimony>) = self
-                    .heard
-                    .testimonies
-                    .iter()
-                    .partition(|testimony| policy::is_negative(testimony, self.artifact.digest));
-                if positive.is_empty() && negative.is_empty() {
-                    lacks.push("nobody who was named signed this file, or a statement about it".to_owned());
-                }
-                let signer = |testimony: &Testimony| {
-                    format!("{} could not reproduce it", testimony.verified.signer().identity())
-                };
-                lacks.extend(negative.into_iter().map(signer));
+        if let Some(judgement) = &self.judgement {
+            lacks.extend(judgement.lacks.iter().map(ToString::to_string));
+        } else {
+            let negative = |testimony: &&Testimony| policy::is_negative(testimony, self.artifact.digest);
+            if self.heard.testimonies.is_empty() {
+                lacks.push("nobody who was named signed this file, or a statement about it".to_owned());
             }
+            let signer =
+                |testimony: &Testimony| format!("{} could not reproduce it", testimony.verified.signer().identity());
+            lacks.extend(self.heard.testimonies.iter().filter(negative).map(signer));
         }
         if let Some(wanted) = self.wanted
             && !self.heard.testimonies.iter().any(|testimony| testimony.said.predicate_type() == Some(wanted))
@@ -308,7 +296,7 @@ fn rebuilt(rebuild: &Rebuild, archive: Digest) -> String {
 fn commit(commit: &Commit) -> String {
     match commit {
         Commit::Unknown => String::new(),
-        known => format!(" of the commit {known}"),
+        known @ (Commit::Clean(_) | Commit::Dirty(_)) => format!(" of the commit {known}"),
     }
 }
 

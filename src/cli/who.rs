@@ -11,6 +11,7 @@ use super::trust;
 /// Who must have signed.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Who must have signed")]
+#[expect(clippy::struct_field_names, reason = "they are the options' names, which are cosign's")]
 pub(crate) struct Who {
     /// The identity in the signing certificate, exactly: an e-mail address, or a URI as of a workflow
     #[arg(long, value_name = "IDENTITY", conflicts_with = "certificate_identity_regexp")]
@@ -20,7 +21,7 @@ pub(crate) struct Who {
     #[arg(long, value_name = "EXPRESSION")]
     certificate_identity_regexp: Option<String>,
 
-    /// Who attested the identity, exactly: the URL of an OpenID Connect issuer
+    /// Who attested the identity, exactly: the issuer's URL
     #[arg(long, value_name = "URL", conflicts_with = "certificate_oidc_issuer_regexp")]
     certificate_oidc_issuer: Option<String>,
 

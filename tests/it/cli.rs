@@ -4,6 +4,7 @@ mod builds;
 mod check;
 mod ends;
 mod inputs;
+mod reports;
 mod round;
 mod scene;
 mod statements;

@@ -29,6 +29,7 @@ mod lock_signature;
 mod lockfile;
 mod origin;
 mod output;
+mod page;
 mod plan;
 mod rebuild;
 mod sandbox;

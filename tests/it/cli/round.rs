@@ -1,6 +1,7 @@
 //! The whole round: somebody builds, signs and publishes; somebody else rebuilds from the statement alone and signs; a third
 //! verifies both, offline. And what is wrong on the way is said.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -20,7 +21,6 @@ fn key(scene: &Scene, name: &str) {
     let (secret, public) = (format!("{name}.key"), format!("{name}.pub"));
     openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", &secret]);
     openssl(&["pkey", "-in", &secret, "-pubout", "-out", &public]);
-    use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(scene.path(&secret), std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
@@ -126,9 +126,7 @@ fn a_release_is_signed_rebuilt_from_its_statement_and_verified_by_two_of_two() {
         scene.path("dist/hello-1.0.rebuild.again.sigstore.json"),
     )
     .unwrap();
-    for document in ["hello-1.0.provenance.sigstore.json"] {
-        std::fs::remove_file(scene.path(&format!("dist/{document}"))).unwrap();
-    }
+    std::fs::remove_file(scene.path("dist/hello-1.0.provenance.sigstore.json")).unwrap();
     policy(&scene, &text(2, ""));
     let (code, verdict) = verify(&scene, &["--policy", "policy.toml"]);
     assert_eq!(code, Some(1), "{verdict:#}");

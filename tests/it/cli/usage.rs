@@ -24,10 +24,12 @@ fn help_tells_the_commands_and_the_exit_codes() {
       pack         Pack an installed tree as a build's output: what another runtime left in an exported
                    bundle
       check        Say what is wrong with a release's archives, without running anything of them
+      verify       Tell whether an archive is what somebody signed, and what was said of it
       sign         Sign statements, releases or files: with a key, or with a certificate for the
                    identity that this machine shows
       test         Test an archive as PostgreSQL in the sealed box, beside a C library and a shell only
       sbom         Say what a release consists of, as a bill of materials in SPDX and CycloneDX
+      report       Show what runs came to: a page to look at, a comment for a pull request, or JSON
       shell        Open a prompt in the sealed box, sources unpacked
       log          Show what earlier builds and tests printed
       lock         Resolve sysroots/*.toml into lockfiles/*.lock
