@@ -105,6 +105,7 @@ impl Bundle {
 
     fn of(value: Value) -> Result<Self, BundleError> {
         json::check(&value, &json::BUNDLE)?;
+        let value = json::without_nulls(value);
         let has = |place: &Value, key: &str| place.get(key).is_some_and(|value| !value.is_null());
         if !has(&value, "mediaType") {
             return Err(BundleError::NoMediaType);

@@ -183,10 +183,9 @@ impl Token {
             });
         }
         match self.0.email() {
-            Some(wanted) if wanted != certificate.identity() => refused(Refused::Identity {
-                actual: certificate.identity().to_owned(),
-                wanted: wanted.to_owned(),
-            }),
+            Some(wanted) if wanted != certificate.identity() => {
+                refused(Refused::Identity { actual: certificate.identity().to_owned(), wanted: wanted.to_owned() })
+            }
             _ => Ok(()),
         }
     }

@@ -1,8 +1,7 @@
 //! Others accept what is signed here, and what others sign is accepted here.
 
 use pgproof::bundle::{
-    Artifact, Bundle, Content, Means, Proof, PublicKey, Signed, Signer, SigningKey, Unsigned, Verified, sign,
-    verify,
+    Artifact, Bundle, Content, Means, Proof, PublicKey, Signed, Signer, SigningKey, Unsigned, Verified, sign, verify,
 };
 use pgproof::digest::Digest;
 
@@ -52,9 +51,8 @@ fn what_others_sign_for_an_identity_is_accepted() {
             for what in What::ALL {
                 let Some(bytes) = bench.sign(client, &sigstore, rekor, what) else { continue };
                 let bundle = Bundle::parse(&bytes).unwrap();
-                let check = |artifact, identity| {
-                    verify(&bundle, artifact, &[sigstore.signer(identity)], Some(&root), now())
-                };
+                let check =
+                    |artifact, identity| verify(&bundle, artifact, &[sigstore.signer(identity)], Some(&root), now());
                 let verified = check(Artifact::Content(ARTIFACT), what.identity())
                     .unwrap_or_else(|refused| panic!("{} {rekor:?} {what:?}: {refused}", client.name()));
                 is_whole(&verified, what);

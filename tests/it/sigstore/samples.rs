@@ -123,10 +123,8 @@ fn samples_are_made() {
         std::fs::copy(from, directory.join(to)).unwrap();
     }
     let key = SigningKey::of_file(&key, None).unwrap();
-    let other = statement().replace(
-        &pgproof::digest::Digest::of(ARTIFACT).hex(),
-        &pgproof::digest::Digest::of(OTHER).hex(),
-    );
+    let other =
+        statement().replace(&pgproof::digest::Digest::of(ARTIFACT).hex(), &pgproof::digest::Digest::of(OTHER).hex());
     let ours = statement();
     for what in What::ALL {
         let (good, another) = match what {
@@ -177,7 +175,10 @@ fn other_people_and_other_files_are_refused() {
         };
         let (root, signer) = (Some(samples.root()), samples.signer(name));
         let file = check(Artifact::Content(OTHER), signer.clone(), root);
-        assert!(["the file is not what was signed", "not of one with"].iter().any(|part| file.contains(part)), "{file}");
+        assert!(
+            ["the file is not what was signed", "not of one with"].iter().any(|part| file.contains(part)),
+            "{file}"
+        );
         if name.ends_with("-key") {
             let way = check(Artifact::Content(ARTIFACT), by_certificate("a@example.org", "b"), root);
             assert!(way.contains("signed with a key"), "{way}");
@@ -207,5 +208,6 @@ fn what_lying_services_gave_is_refused() {
         }
     }
     let late = samples.check("late-statement-v1", &samples.read("late-statement-v1")).unwrap_err();
-    assert!(late.contains("was not valid when it was used"), "{late}");
+    // In the first hour after it was made the log's time is still to come.
+    assert!(late.contains("was not valid when it was used") || late.contains("is in the future"), "{late}");
 }

@@ -21,7 +21,21 @@ struct Change {
 
 /// What may be changed: the bundle (by the end of its name, empty for all), the place, the way, and why. Places and ways are
 /// compared from the beginning.
-const HARMLESS: &[(&str, &str, &str, &str)] = &[];
+const HARMLESS: &[(&str, &str, &str, &str)] = &[
+    ("-v1", "/verificationMaterial/timestampVerificationData", "null", NOT_NEEDED),
+    ("-v1", "/verificationMaterial/timestampVerificationData", "left out", NOT_NEEDED),
+    ("-v1", "/verificationMaterial/timestampVerificationData/rfc3161Timestamps", "emptied", NOT_NEEDED),
+    ("-key", "/verificationMaterial/timestampVerificationData", "null", EMPTY),
+    ("-key", "/verificationMaterial/timestampVerificationData", "left out", EMPTY),
+    ("-key", "/verificationMaterial/tlogEntries", "null", EMPTY),
+    ("-key", "/verificationMaterial/tlogEntries", "left out", EMPTY),
+    ("", "/messageSignature/messageDigest", "null", FOUND_OUT),
+    ("", "/messageSignature/messageDigest", "left out", FOUND_OUT),
+];
+
+const NOT_NEEDED: &str = "the log's promise tells the time as well; that the timestamp is proven is then not said";
+const EMPTY: &str = "there is nothing in it";
+const FOUND_OUT: &str = "it only tells how to read the signature, which is one over the file at hand or is refused";
 
 /// By which words the message names a part: one of them is enough. The first place that fits counts.
 const NAMES: &[(&str, &[&str])] = &[
@@ -29,13 +43,16 @@ const NAMES: &[(&str, &[&str])] = &[
     ("/verificationMaterial/certificate", &["certificate"]),
     ("/verificationMaterial/publicKey", &["publicKey", "key hint"]),
     ("/verificationMaterial/timestampVerificationData", &["timestamp"]),
-    ("/verificationMaterial/tlogEntries/0/canonicalizedBody", &["log entry", "body", "inclusion", "promise", "log index"]),
-    ("/verificationMaterial/tlogEntries/0/inclusionPromise", &["promise"]),
+    (
+        "/verificationMaterial/tlogEntries/0/canonicalizedBody",
+        &["log entry", "body", "inclusion", "promise", "log index"],
+    ),
+    ("/verificationMaterial/tlogEntries/0/inclusionPromise", &["promise", "inclusionPromise"]),
     ("/verificationMaterial/tlogEntries/0/inclusionProof/checkpoint", &["checkpoint"]),
-    ("/verificationMaterial/tlogEntries/0/inclusionProof", &["inclusion proof", "checkpoint"]),
+    ("/verificationMaterial/tlogEntries/0/inclusionProof", &["inclusion proof", "checkpoint", "inclusionProof"]),
     ("/verificationMaterial/tlogEntries/0/integratedTime", &["integrated time", "promise", "integratedTime"]),
-    ("/verificationMaterial/tlogEntries/0/kindVersion", &["kind", "log entry"]),
-    ("/verificationMaterial/tlogEntries/0/logId", &["log id", "checkpoint", "promise", "keyId", "logId"]),
+    ("/verificationMaterial/tlogEntries/0/kindVersion", &["kind", "log entry", "Rekor entry"]),
+    ("/verificationMaterial/tlogEntries/0/logId", &["log id", "checkpoint", "promise"]),
     ("/verificationMaterial/tlogEntries/0/logIndex", &["promise", "inclusion proof", "logIndex", "log index"]),
     ("/verificationMaterial/tlogEntries", &["log"]),
     ("/verificationMaterial", &["verificationMaterial", "publicKey", "certificate", "x509CertificateChain"]),
@@ -43,9 +60,9 @@ const NAMES: &[(&str, &[&str])] = &[
     ("/dsseEnvelope/payload", &["payload", "signature", "the file is not what was signed"]),
     ("/dsseEnvelope/signatures/0/keyid", &["keyid"]),
     ("/dsseEnvelope/signatures", &["signature"]),
-    ("/dsseEnvelope", &["dsseEnvelope", "messageSignature", "payload", "signature"]),
+    ("/dsseEnvelope", &["payload", "signature", "the file is not what was signed"]),
     ("/messageSignature/messageDigest", &["digest", "algorithm", "hash"]),
-    ("/messageSignature", &["signature", "messageSignature"]),
+    ("/messageSignature", &["signature", "the bundle is of a file"]),
 ];
 
 #[test]
@@ -67,8 +84,10 @@ fn no_field_can_be_changed() {
                 (Ok(()), Some(index)) => _ = used.insert(index),
                 (Ok(()), None) => wrong.push(format!("{name}: accepted although {place} was {how}")),
                 (Err(refused), _) => {
-                    let names = NAMES.iter().find(|(prefix, _)| place.starts_with(prefix)).map_or(&[][..], |(_, names)| names);
-                    if !names.iter().any(|name| refused.contains(name)) {
+                    let key = place.rsplit('/').find(|key| key.parse::<usize>().is_err()).unwrap();
+                    let names =
+                        NAMES.iter().find(|(prefix, _)| place.starts_with(prefix)).map_or(&[][..], |(_, names)| names);
+                    if !names.iter().chain([&key]).any(|name| refused.contains(name)) {
                         wrong.push(format!("{name}: {place} was {how}: {refused}"));
                     }
                 }
@@ -83,8 +102,8 @@ fn no_field_can_be_changed() {
 
 /// The first few of many.
 fn summary(lines: &[String]) -> String {
-    let mut text = lines.iter().take(200).cloned().collect::<Vec<_>>().join("\n");
-    if lines.len() > 200 {
+    let mut text = lines.iter().take(2000).cloned().collect::<Vec<_>>().join("\n");
+    if lines.len() > 2000 {
         text.push_str("\n…");
     }
     text
@@ -187,7 +206,10 @@ fn text_ways(text: &str) -> Vec<(String, String)> {
         ways.push(("given a byte".to_owned(), encode(&[&bytes[..], &[0]].concat())));
         ways.push(("zeros".to_owned(), encode(&vec![0; bytes.len()])));
     } else {
-        ways.push(("another case".to_owned(), if text.to_uppercase() == text { text.to_lowercase() } else { text.to_uppercase() }));
+        ways.push((
+            "another case".to_owned(),
+            if text.to_uppercase() == text { text.to_lowercase() } else { text.to_uppercase() },
+        ));
         ways.push(("given a space".to_owned(), format!("{text} ")));
     }
     ways.retain(|(_, changed)| changed != text);
