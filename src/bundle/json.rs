@@ -207,15 +207,13 @@ fn is_number(value: &Value) -> bool {
     number.is_some_and(|number| number >= 0)
 }
 
-/// The same without the keys that are null.
-pub(super) fn without_nulls(value: Value) -> Value {
-    match value {
-        Value::Object(map) => {
-            let there = map.into_iter().filter(|(_, value)| !value.is_null());
-            Value::Object(there.map(|(key, value)| (key, without_nulls(value))).collect())
-        }
-        Value::Array(list) => Value::Array(list.into_iter().map(without_nulls).collect()),
-        single => single,
+/// Takes the keys away whose value is null.
+pub(super) fn remove_nulls(value: &mut Value) {
+    if let Value::Object(map) = value {
+        map.retain(|_, value| !value.is_null());
+        map.values_mut().for_each(remove_nulls);
+    } else if let Value::Array(list) = value {
+        list.iter_mut().for_each(remove_nulls);
     }
 }
 
