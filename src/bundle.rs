@@ -103,8 +103,9 @@ impl Bundle {
         json::read_all(bytes, FILE_SIZE_LIMIT, COUNT_LIMIT)?.into_iter().map(Self::of).collect()
     }
 
-    fn of(value: Value) -> Result<Self, BundleError> {
+    fn of(mut value: Value) -> Result<Self, BundleError> {
         json::check(&value, &json::BUNDLE)?;
+        json::remove_nulls(&mut value);
         let has = |place: &Value, key: &str| place.get(key).is_some_and(|value| !value.is_null());
         if !has(&value, "mediaType") {
             return Err(BundleError::NoMediaType);

@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
@@ -55,63 +57,77 @@ pub enum JsonError {
 
 /// What a JSON value may be.
 pub(super) enum Shape {
-    /// Text, a number, or null, which stands for "not there".
-    Scalar,
+    /// Text.
+    Text,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// Bytes, in the one way that base64 has for them.
+    Bytes,
+    /// As many bytes as SHA-256 has.
+    Hash,
+    /// A whole number that is not negative, also as text, and without zeros in front.
+    Number,
     /// An object with at most these keys.
     Object(&'static [(&'static str, Shape)]),
     /// A list.
     List(&'static Shape),
 }
 
-use Shape::{List, Object, Scalar};
+use Shape::{Bytes, Hash, List, Number, Object, Text, Word};
 
-const CERTIFICATE: Shape = Object(&[("rawBytes", Scalar)]);
+/// sigstore/protobuf-specs, `sigstore_common.proto`.
+const HASH_ALGORITHMS: &[&str] = &["SHA2_256", "SHA2_384", "SHA2_512", "SHA3_256", "SHA3_384"];
+
+const CERTIFICATE: Shape = Object(&[("rawBytes", Bytes)]);
 
 const ENTRY: Shape = Object(&[
-    ("logIndex", Scalar),
-    ("logId", Object(&[("keyId", Scalar)])),
-    ("kindVersion", Object(&[("kind", Scalar), ("version", Scalar)])),
-    ("integratedTime", Scalar),
-    ("inclusionPromise", Object(&[("signedEntryTimestamp", Scalar)])),
+    ("logIndex", Number),
+    ("logId", Object(&[("keyId", Hash)])),
+    ("kindVersion", Object(&[("kind", Text), ("version", Text)])),
+    ("integratedTime", Number),
+    ("inclusionPromise", Object(&[("signedEntryTimestamp", Bytes)])),
     (
         "inclusionProof",
         Object(&[
-            ("logIndex", Scalar),
-            ("rootHash", Scalar),
-            ("treeSize", Scalar),
-            ("hashes", List(&Scalar)),
-            ("checkpoint", Object(&[("envelope", Scalar)])),
+            ("logIndex", Number),
+            ("rootHash", Hash),
+            ("treeSize", Number),
+            ("hashes", List(&Hash)),
+            ("checkpoint", Object(&[("envelope", Text)])),
         ]),
     ),
-    ("canonicalizedBody", Scalar),
+    ("canonicalizedBody", Bytes),
 ]);
 
 /// sigstore/protobuf-specs, `sigstore_bundle.proto`, `sigstore_rekor.proto` and `envelope.proto`.
 pub(super) const BUNDLE: Shape = Object(&[
-    ("mediaType", Scalar),
+    ("mediaType", Text),
     (
         "verificationMaterial",
         Object(&[
-            ("publicKey", Object(&[("hint", Scalar)])),
+            ("publicKey", Object(&[("hint", Text)])),
             ("x509CertificateChain", Object(&[("certificates", List(&CERTIFICATE))])),
             ("certificate", CERTIFICATE),
             ("tlogEntries", List(&ENTRY)),
             (
                 "timestampVerificationData",
-                Object(&[("rfc3161Timestamps", List(&Object(&[("signedTimestamp", Scalar)])))]),
+                Object(&[("rfc3161Timestamps", List(&Object(&[("signedTimestamp", Bytes)])))]),
             ),
         ]),
     ),
     (
         "messageSignature",
-        Object(&[("messageDigest", Object(&[("algorithm", Scalar), ("digest", Scalar)])), ("signature", Scalar)]),
+        Object(&[
+            ("messageDigest", Object(&[("algorithm", Word(HASH_ALGORITHMS)), ("digest", Bytes)])),
+            ("signature", Bytes),
+        ]),
     ),
     (
         "dsseEnvelope",
         Object(&[
-            ("payload", Scalar),
-            ("payloadType", Scalar),
-            ("signatures", List(&Object(&[("sig", Scalar), ("keyid", Scalar)]))),
+            ("payload", Bytes),
+            ("payloadType", Text),
+            ("signatures", List(&Object(&[("sig", Bytes), ("keyid", Text)]))),
         ]),
     ),
 ]);
@@ -152,11 +168,21 @@ pub(super) fn check(value: &Value, shape: &Shape) -> Result<(), JsonError> {
 fn check_at(value: &Value, shape: &Shape, place: &str) -> Result<(), JsonError> {
     let wrong = |wanted| JsonError::Kind { place: shown(place), wanted };
     match (shape, value) {
-        (Scalar, Value::Object(_) | Value::Array(_)) => Err(wrong("a single value")),
-        (Scalar, _) | (_, Value::Null) => Ok(()),
+        (Text, Value::String(_)) => Ok(()),
+        (Text, _) => Err(wrong("a text")),
+        (Word(words), value) if words.iter().any(|word| value == word) => Ok(()),
+        (Word(_), _) => Err(wrong("one of the words that it may be")),
+        (Bytes, value) if bytes(value).is_some() => Ok(()),
+        (Bytes, _) => Err(wrong("base64")),
+        (Hash, value) if bytes(value).is_some_and(|bytes| bytes.len() == 32) => Ok(()),
+        (Hash, _) => Err(wrong("a SHA-256 in base64")),
+        (Number, value) if is_number(value) => Ok(()),
+        (Number, _) => Err(wrong("a whole number, or one in text")),
         (Object(known), Value::Object(map)) => map.iter().try_for_each(|(key, value)| {
             let inner = if place.is_empty() { key.clone() } else { format!("{place}.{key}") };
             match known.iter().find(|(name, _)| name == key) {
+                // In the JSON form of Protocol Buffers, null stands for what is not there.
+                Some(_) if value.is_null() => Ok(()),
                 Some((_, shape)) => check_at(value, shape, &inner),
                 None => Err(JsonError::Unknown(inner.chars().take(160).collect())),
             }
@@ -167,6 +193,27 @@ fn check_at(value: &Value, shape: &Shape, place: &str) -> Result<(), JsonError> 
         (List(shape), Value::Array(list)) => list.iter().try_for_each(|value| check_at(value, shape, place)),
         (Object(_), _) => Err(wrong("an object")),
         (List(_), _) => Err(wrong("a list")),
+    }
+}
+
+fn bytes(value: &Value) -> Option<Vec<u8>> {
+    STANDARD.decode(value.as_str()?).ok()
+}
+
+fn is_number(value: &Value) -> bool {
+    let number = value
+        .as_str()
+        .map_or_else(|| value.as_i64(), |text| text.parse().ok().filter(|number: &i64| number.to_string() == text));
+    number.is_some_and(|number| number >= 0)
+}
+
+/// Takes the keys away whose value is null.
+pub(super) fn remove_nulls(value: &mut Value) {
+    if let Value::Object(map) = value {
+        map.retain(|_, value| !value.is_null());
+        map.values_mut().for_each(remove_nulls);
+    } else if let Value::Array(list) = value {
+        list.iter_mut().for_each(remove_nulls);
     }
 }
 

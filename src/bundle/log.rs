@@ -105,6 +105,11 @@ fn check_body(entry: &TransparencyLogEntry) -> Result<(), Refused> {
 fn check_checkpoint(proof: &InclusionProof) -> Result<&Checkpoint, Refused> {
     let wrong = |reason: &str| Refused::Checkpoint(reason.to_owned());
     let checkpoint = proof.checkpoint.checkpoint().ok_or_else(|| wrong("there is none"))?;
+    let signatures: BTreeSet<_> =
+        checkpoint.signatures().iter().map(|signature| (&signature.name, signature.key_id.as_slice())).collect();
+    if signatures.len() != checkpoint.signatures().len() {
+        return Err(wrong("it has two signatures with one key"));
+    }
     let mut written = String::from_utf8_lossy(checkpoint.signed_data()).into_owned();
     written.push('\n');
     for signature in checkpoint.signatures() {

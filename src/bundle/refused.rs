@@ -175,6 +175,8 @@ impl From<Error> for Refused {
                 TimestampError::NoVerifiedTimestamp(reason) => Self::NoTime(reason),
                 other => Self::Timestamp(other.to_string()),
             },
+            // The file was compared with the signature before; what differs from it here is the log's.
+            Error::ArtifactMismatch(reason) if reason.contains("entry") => Self::LogEntry(reason),
             Error::ArtifactMismatch(reason) | Error::UnsupportedArtifact(reason) => Self::Artifact(reason),
             Error::SignatureInvalid(reason) => Self::Structure(reason),
             Error::InvalidBundle(reason) => Self::Payload(reason),

@@ -8,10 +8,22 @@
 use cms::cert::CertificateChoices;
 use cms::content_info::ContentInfo;
 use cms::signed_data::SignedData;
+use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::der::{self, AnyRef, Decode as _, Encode as _, Reader as _, SliceReader};
 
 use super::refused::Refused;
 use super::trust::TrustRoot;
+
+/// SHA-256, SHA-384 and SHA-512, and ECDSA with each: RFC 5754, sections 2 and 3.3. Sigstore's authorities have no other.
+const SIGNATURES: [(ObjectIdentifier, ObjectIdentifier); 3] = [
+    (oid("2.16.840.1.101.3.4.2.1"), oid("1.2.840.10045.4.3.2")),
+    (oid("2.16.840.1.101.3.4.2.2"), oid("1.2.840.10045.4.3.3")),
+    (oid("2.16.840.1.101.3.4.2.3"), oid("1.2.840.10045.4.3.4")),
+];
+
+const fn oid(text: &str) -> ObjectIdentifier {
+    ObjectIdentifier::new_unwrap(text)
+}
 
 /// Checks the parts of a token that its signature does not cover.
 pub(super) fn check(token: &[u8], root: &TrustRoot) -> Result<(), Refused> {
@@ -20,6 +32,13 @@ pub(super) fn check(token: &[u8], root: &TrustRoot) -> Result<(), Refused> {
     let [signer] = token.signer_infos.0.as_slice() else { return Err(wrong("it has not one signature")) };
     if signer.unsigned_attrs.is_some() || token.crls.is_some() {
         return Err(wrong("it has parts that nobody signed"));
+    }
+    if token.digest_algorithms.iter().ne([&signer.digest_alg]) {
+        return Err(wrong("it names other digests than its signature's"));
+    }
+    let named = (signer.digest_alg.oid, signer.signature_algorithm.oid);
+    if !SIGNATURES.contains(&named) || signer.signature_algorithm.parameters.is_some() {
+        return Err(wrong("its signature's algorithm is none that is checked"));
     }
     let authorities = root.root.timestamp_authorities.iter();
     let known: Vec<_> = authorities

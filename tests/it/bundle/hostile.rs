@@ -119,7 +119,7 @@ fn what_a_bundle_must_not_have_is_refused() {
         (with("", "dsseEnvelope", Value::Null), "exactly one is needed"),
         (with("", "mediaType", Value::Null), "no mediaType"),
         (with("", "mediaType", json!("application/vnd.dev.sigstore.bundle+json;version=0.2")), "no entry"),
-        (with("", "mediaType", json!({})), "mediaType is not a single value"),
+        (with("", "mediaType", json!({})), "mediaType is not a text"),
         (with("/dsseEnvelope", "signatures", json!([signature, signature])), "exactly one signature"),
         (with("/dsseEnvelope", "signatures", json!([])), "exactly one signature"),
         (with("/dsseEnvelope", "signatures", json!(vec![json!({}); 1000])), "1000 elements"),

@@ -99,11 +99,7 @@ fn a_service_that_lies_ends_signing() {
         std::fs::remove_file(bench.path(BUNDLE)).unwrap();
         for mood in moods {
             let said = failed(&bench, &sign(&bench, &sigstore, &sigstore.configuration(rekor, Some(mood))), 3);
-            let named = match mood {
-                Mood::Timestamps(_) => ["nothing is signed", "the timestamp authority at"],
-                Mood::Authority(_) | Mood::Log(_) => ["nothing is signed"; 2],
-            };
-            assert!(named.iter().any(|part| said.contains(part)), "{mood:?}: {said}");
+            assert!(said.contains("nothing is signed") || said.contains("/as/"), "{mood:?}: {said}");
         }
     }
     let late = sigstore.configuration(Rekor::V1, Some(Mood::Log("late")));

@@ -1,5 +1,7 @@
 //! Others accept what is signed here, and what others sign is accepted here.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use pgproof::bundle::{
     Artifact, Bundle, Content, Means, Proof, PublicKey, Signed, Signer, SigningKey, Unsigned, Verified, sign, verify,
 };
@@ -111,13 +113,12 @@ fn openssl_accepts_a_signature_of_a_file() {
     if Sigstore::shared().is_none() {
         return;
     }
-    use base64::Engine as _;
     let bench = Bench::new();
     let (key, public) = bench.key();
     let key = SigningKey::of_file(&key, None).unwrap();
     let bundle: serde_json::Value = serde_json::from_slice(signed(What::File, Means::Key(&key)).bytes()).unwrap();
     let signature = bundle["messageSignature"]["signature"].as_str().unwrap();
-    let signature = base64::engine::general_purpose::STANDARD.decode(signature).unwrap();
+    let signature = STANDARD.decode(signature).unwrap();
     let signature = bench.write("signature", &signature);
     let check = |file: &str| {
         let mut command = std::process::Command::new("openssl");

@@ -208,5 +208,6 @@ fn what_lying_services_gave_is_refused() {
         }
     }
     let late = samples.check("late-statement-v1", &samples.read("late-statement-v1")).unwrap_err();
-    assert!(late.contains("was not valid when it was used"), "{late}");
+    // In the first hour after it was made the log's time is still to come.
+    assert!(late.contains("was not valid when it was used") || late.contains("is in the future"), "{late}");
 }
