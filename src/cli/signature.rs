@@ -6,15 +6,12 @@ use pgproof::bundle::{Identity, Verified};
 use pgproof::text::printable;
 use serde_json::{Value, json};
 
-/// For people: who signed, when, what was shown and what was not. Each line is indented.
+/// For people: who signed, when, what was shown and what was not. Each line is indented. A certificate's claims are for machines.
 pub(super) fn text(verified: &Verified) -> String {
     let mut text = format!("  by        {}\n", printable(&verified.signer().identity().to_string()));
     if let Some(time) = verified.time() {
         // Writing to a String cannot fail.
         writeln!(text, "  time      {} ({})", time.at, time.source).ok();
-    }
-    for (claim, value) in verified.signer().claims() {
-        writeln!(text, "  claims    {claim}: {}", printable(value)).ok();
     }
     for proof in verified.proven() {
         writeln!(text, "  shown     {proof}").ok();

@@ -31,6 +31,7 @@ mod origin;
 mod output;
 mod page;
 mod plan;
+mod policy;
 mod rebuild;
 mod sandbox;
 mod sandbox_axes;

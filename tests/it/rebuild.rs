@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -92,6 +93,8 @@ fn postgresql_is_reproduced() {
     assert_eq!(check["found"]["stale"].as_array().unwrap().len(), 0, "{check}");
     assert_eq!(check["found"]["floor"]["glibc"]["declared"], "2.36");
 
+    signed(&store, dist.path());
+
     let older = build(&store, dist.path(), "15.18");
     for (archive, older) in [(STEM, Some(older)), (OLDER, None)] {
         let mut test = Command::new(env!("CARGO_BIN_EXE_pgproof"));
@@ -101,6 +104,30 @@ fn postgresql_is_reproduced() {
         assert!(tested.status.success(), "{}", String::from_utf8_lossy(&tested.stdout));
     }
     consumers::check(&consumers::Dist::new(dist.path(), STEM), &store);
+}
+
+/// What is stated of the release is signed, and verified with its inputs held against the committed lockfiles.
+fn signed(store: &Path, dist: &Path) {
+    let openssl = |words: &[&str]| {
+        assert!(Command::new("openssl").args(words).current_dir(dist).output().unwrap().status.success());
+    };
+    openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", "builder.key"]);
+    openssl(&["pkey", "-in", "builder.key", "-pubout", "-out", "builder.pub"]);
+    std::fs::set_permissions(dist.join("builder.key"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    let pgproof = |words: &[&str]| {
+        let mut pgproof = Command::new(env!("CARGO_BIN_EXE_pgproof"));
+        pgproof.args(words).args(["--json", "--offline", "--store"]).arg(store).current_dir(dist);
+        let ran = pgproof.output().unwrap();
+        assert!(ran.status.success(), "{words:?}: {}", String::from_utf8_lossy(&ran.stdout));
+        serde_json::from_slice::<serde_json::Value>(&ran.stdout).unwrap()
+    };
+    pgproof(&["sign", ".", "--key", "builder.key"]);
+    let archive = format!("{STEM}.tar.gz");
+    let verified = pgproof(&["verify", &archive, "--key", "builder.pub", "--lockfiles"]);
+    assert_eq!(verified["testimonies"].as_array().unwrap().len(), 2, "{verified:#}");
+    // All packages of the box, and the tarball.
+    assert!(verified["inputs"]["compared"].as_u64().unwrap() > 200, "{verified:#}");
+    std::fs::remove_file(dist.join("builder.key")).unwrap();
 }
 
 /// Builds another release once, and gives its archive.
