@@ -174,6 +174,11 @@ impl Connections {
             Client::builder()
                 .user_agent(concat!("pgproof/", env!("CARGO_PKG_VERSION")))
                 .referer(false)
+                // Whatever other crates have reqwest built with.
+                .no_gzip()
+                .no_brotli()
+                .no_zstd()
+                .no_deflate()
                 .connect_timeout(limits.connect)
                 .redirect(Policy::none())
         };

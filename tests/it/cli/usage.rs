@@ -65,43 +65,96 @@ fn help_tells_the_commands_and_the_exit_codes() {
     insta::assert_snapshot!(scene.bare(&["rebuild", "--help"]).seen(), @"
     Build twice under different conditions and compare
 
-    Usage: pgproof rebuild [OPTIONS] --compare [VERSION]
+    Usage: pgproof rebuild [OPTIONS] --compare [<PUBLISHED>] [VERSION]
 
     Arguments:
       [VERSION]  The PostgreSQL version [default: 17.11]
 
     Options:
-          --store <DIR>        Where fetched and built bytes are kept [default: pgproof in the user's
-                               cache directory] [env: PGPROOF_STORE=]
-          --target <TRIPLE>    The platform [default: this machine's]
-          --definitions <DIR>  A directory with sysroots/, toolchains/ and lockfiles/ that takes the
-                               place of those built into pgproof [env: PGPROOF_DEFINITIONS=]
-          --toolchain <NAME>   The toolchain under toolchains/ [default: the one for the target]
-          --offline            Never open a socket: everything must be in the store
-          --plan <FILE>        Build this plan instead of PostgreSQL
-          --mirror <URL>       A mirror of Debian's archive to try before those this host's apt is
-                               configured with; repeatable [env: PGPROOF_MIRROR=]
-          --timeout <SECONDS>  Stop a build that takes longer [default: 7200]
-          --disk <GIB>         Let a build write this much [default: 8, or a third of the free memory
-                               where that is less]
-          --json               Print the result as JSON on standard output, and nothing else
-          --memory <GIB>       Let a build use this much memory, its files in memory included [default:
-                               nine tenths of what is free, shared by the builds]
-      -q, --quiet              Print no progress
-          --cpus <COUNT>       Use at most this many processors [default: all]
-          --builder-id <URI>   The URI that statements call this builder [default: on GitHub Actions the
-                               workflow's, urn:pgproof:builder:unnamed elsewhere] [env:
-                               PGPROOF_BUILDER_ID=]
-          --compare            Compare the two builds' outputs
-          --out <DIR>          Where the archive, its digests, the report and the statements go
-                               [default: dist]
-          --vary <AXIS,…>      Let only these conditions differ in the second build
-          --no-vary <AXIS,…>   Let all conditions but these differ in the second build
-          --keep <DIR>         Leave both builds' trees here: plain/build, plain/out, shaken/build and
-                               shaken/out. Empty, or not there yet
-          --sequential         Run one build after the other even if memory allows both at once
-          --no-check           Do not check the archives
-      -h, --help               Print help
+          --store <DIR>            Where fetched and built bytes are kept [default: pgproof in the
+                                   user's cache directory] [env: PGPROOF_STORE=]
+          --target <TRIPLE>        The platform [default: this machine's]
+          --definitions <DIR>      A directory with sysroots/, toolchains/ and lockfiles/ that takes the
+                                   place of those built into pgproof [env: PGPROOF_DEFINITIONS=]
+          --toolchain <NAME>       The toolchain under toolchains/ [default: the one for the target]
+          --offline                Never open a socket: everything must be in the store
+          --plan <FILE>            Build this plan instead of PostgreSQL
+          --mirror <URL>           A mirror of Debian's archive to try before those this host's apt is
+                                   configured with; repeatable [env: PGPROOF_MIRROR=]
+          --timeout <SECONDS>      Stop a build that takes longer [default: 7200]
+          --disk <GIB>             Let a build write this much [default: 8, or a third of the free
+                                   memory where that is less]
+          --json                   Print the result as JSON on standard output, and nothing else
+          --memory <GIB>           Let a build use this much memory, its files in memory included
+                                   [default: nine tenths of what is free, shared by the builds]
+      -q, --quiet                  Print no progress
+          --cpus <COUNT>           Use at most this many processors [default: all]
+          --builder-id <URI>       The URI that statements call this builder [default: on GitHub Actions
+                                   the workflow's, urn:pgproof:builder:unnamed elsewhere] [env:
+                                   PGPROOF_BUILDER_ID=]
+          --compare [<PUBLISHED>]  Compare the two builds' outputs; and, if it is named, with what
+                                   somebody published: an archive, a signed statement, a directory with
+                                   a release, or a URL of one of them. Plan and locks are those of its
+                                   statement then
+          --out <DIR>              Where archives, digests, statements and the report go [default: dist;
+                                   rebuilt, beside what was published]
+          --vary <AXIS,…>          Let only these conditions differ in the second build
+          --no-vary <AXIS,…>       Let all conditions but these differ in the second build
+          --keep <DIR>             Leave both builds' trees here: plain/build, plain/out, shaken/build
+                                   and shaken/out. Empty, or not there yet
+          --sequential             Run one build after the other even if memory allows both at once
+          --no-check               Do not check the archives
+          --sign                   Sign what is stated: with --key, or keyless
+      -h, --help                   Print help
+
+    Signing:
+          --key <FILE|env://VARIABLE>
+              A private key to sign with: P-256, P-384 or Ed25519, in PKCS#8 or SEC 1, or env://VARIABLE
+              with one in it. Its password is read from PGPROOF_KEY_PASSWORD or COSIGN_PASSWORD
+          --key-password-file <FILE>
+              A file with the key's password in its first line
+          --log
+              With --key: have a log and a timestamp authority as witnesses too
+          --identity-token <TOKEN|@FILE>
+              The identity to sign as: a JSON Web Token, or @FILE with one [default: SIGSTORE_ID_TOKEN,
+              or what the CI service offers]
+          --signing-config <FILE>
+              The services to sign with, as a file [default: from the same place as the trust root]
+          --openpgp-key <FILE|env://VARIABLE>
+              Sign SHA256SUMS with this secret OpenPGP key too: SHA256SUMS.asc. Its password is read
+              from PGPROOF_OPENPGP_PASSWORD
+          --trusted-root <FILE>
+              The trust root, as a file [default: that of the public-good instance, fetched by TUF]
+          --tuf-url <URL>
+              The TUF repository of a private instance, to fetch the trust root from
+          --tuf-root <FILE>
+              That repository's root.json, which is believed
+
+    Who must have signed:
+          --published-key <FILE>
+              A public key that may have signed what was published; repeatable
+          --certificate-identity <IDENTITY>
+              The identity in the signing certificate, exactly: an e-mail address, or a URI as of a
+              workflow
+          --certificate-identity-regexp <EXPRESSION>
+              The same as a regular expression, which must match the whole identity
+          --certificate-oidc-issuer <URL>
+              Who attested the identity, exactly: the issuer's URL
+          --certificate-oidc-issuer-regexp <EXPRESSION>
+              The same as a regular expression, which must match the whole URL
+          --certificate-github-workflow-repository <OWNER/NAME>
+              The repository of the GitHub workflow that signed: OWNER/NAME
+          --certificate-github-workflow-ref <REF>
+              The branch or tag of the GitHub workflow that signed: refs/…
+          --certificate-github-workflow-name <NAME>
+              The name of the GitHub workflow that signed
+          --certificate-github-workflow-sha <COMMIT>
+              The commit of the GitHub workflow that signed
+          --certificate-github-workflow-trigger <EVENT>
+              The event that started the GitHub workflow that signed
+          --certificate-claim <CLAIM=VALUE>
+              Any other claim of the signing certificate, exactly, such as source-repository-uri=URL;
+              repeatable
     exit 0
     ");
     let version = format!("pgproof {} (commit {})\nexit 0", env!("CARGO_PKG_VERSION"), env!("PGPROOF_COMMIT"));
@@ -151,15 +204,15 @@ fn wrong_use_is_told_with_what_there_is() {
     .concat();
     insta::assert_snapshot!(seen, @r#"
     $ pgproof rebuild --compare 17.11; rm -rf /
-    error: invalid value '17.11; rm -rf /' for '[VERSION]': "17.11; rm -rf /" is not a PostgreSQL version: write it as MAJOR.MINOR, for example 17.11
-
-    For more information, try '--help'.
-    exit 2
+    error: cannot use what was published
+      because 17.11; rm -rf / cannot be read
+      because No such file or directory (os error 2)
+    exit 6
     $ pgproof rebuild --compare 17
-    error: invalid value '17' for '[VERSION]': "17" is not a PostgreSQL version: write it as MAJOR.MINOR, for example 17.11
-
-    For more information, try '--help'.
-    exit 2
+    error: cannot use what was published
+      because 17 cannot be read
+      because No such file or directory (os error 2)
+    exit 6
     $ pgproof rebuild --compare 17.4
     error: cannot use the lockfile
       because PostgreSQL 17.4 for x86_64-unknown-linux-gnu is not locked; locked are 13.16, 15.18, 17.11, 18.6
@@ -190,22 +243,22 @@ fn wrong_use_is_told_with_what_there_is() {
     $ pgproof rebuild --compare --vary clock --no-vary user
     error: the argument '--vary <AXIS,…>' cannot be used with '--no-vary <AXIS,…>'
 
-    Usage: pgproof rebuild --compare --vary <AXIS,…> [VERSION]
+    Usage: pgproof rebuild --compare [<PUBLISHED>] --vary <AXIS,…> [VERSION]
 
     For more information, try '--help'.
     exit 2
     $ pgproof rebuild
     error: the following required arguments were not provided:
-      --compare
+      --compare [<PUBLISHED>]
 
-    Usage: pgproof rebuild --compare [VERSION]
+    Usage: pgproof rebuild --compare [<PUBLISHED>] [VERSION]
 
     For more information, try '--help'.
     exit 2
     $ pgproof rebuild --compare --plan plan.json 17.11
     error: the argument '--plan <FILE>' cannot be used with '[VERSION]'
 
-    Usage: pgproof rebuild --compare --plan <FILE> [VERSION]
+    Usage: pgproof rebuild --compare [<PUBLISHED>] --plan <FILE> [VERSION]
 
     For more information, try '--help'.
     exit 2
