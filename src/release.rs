@@ -253,12 +253,12 @@ fn only_release(base: &Url, network: &Network) -> Result<String, PublishedError>
     }
 }
 
-/// Whether what a document of this name says may be about the archive with this stem: about a part of a release, what is said of the
-/// whole.
+/// Whether what a document of this name says may be about the archive with this stem: of a part of a release, or any other
+/// file of it, is said what is said of the whole.
 fn tells_of(document: &str, stem: &str) -> bool {
     let whole = [".provenance.", ".rebuild."].iter().find_map(|kind| Some(document.split_once(kind)?.0));
     document.starts_with(stem)
-        || whole.is_some_and(|whole| stem.strip_prefix(whole).is_some_and(|part| part.starts_with('-')))
+        || whole.is_some_and(|whole| stem.strip_prefix(whole).is_some_and(|part| part.starts_with(['-', '.'])))
 }
 
 fn is_document(name: &str) -> bool {

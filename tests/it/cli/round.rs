@@ -260,6 +260,8 @@ fn verifying_names_what_failed_and_never_asks_for_nobody() {
     let digest = pgproof::digest::Digest::of(&std::fs::read(scene.path(ARCHIVE)).unwrap()).to_string();
     let bundle = ["--bundle", "dist/hello-1.0.provenance.sigstore.json", "--key", "builder.pub"];
     scene.run(&[&["verify", &digest], &bundle[..]].concat()).fine();
+    // Whatever else was published is stated too.
+    scene.run(&["verify", "dist/hello-1.0.files", "--key", "builder.pub"]).fine();
     let refused = |words: &[&str], code: i32, wanted: &str| {
         let ran = scene.run(&[&["verify"], words].concat());
         assert_eq!(ran.code, Some(code), "{words:?}: {}", ran.seen());
