@@ -54,6 +54,11 @@ pub(super) fn rebuild(session: &Session, request: &Rebuild, text: &str) -> Resul
     if subject.version.is_some() || subject.target.is_some() || subject.toolchain.is_some() {
         return Err(Failure::Usage("what was published says what is built: name no version, target or toolchain"));
     }
+    if request.no_check {
+        return Err(Failure::Usage(
+            "what is compared with something published is not checked: --no-check says nothing here",
+        ));
+    }
     if request.signing.openpgp_key.is_some() {
         return Err(Failure::Usage("OpenPGP signs the SHA256SUMS of a release; what is compared with one has none"));
     }
@@ -84,7 +89,7 @@ pub(super) fn rebuild(session: &Session, request: &Rebuild, text: &str) -> Resul
     let found = differences.as_ref().ok().map(Found::of);
     let statement = witness.against_published(&expected, rebuilt, found, &ready.plan, now())?;
     let same = matches!(statement.predicate(), Predicate::Rebuild(rebuild) if rebuild.verdict == Stated::Reproduced);
-    let mut report = report::rebuilt(ready, rebuilt, order, &Check::Foreign);
+    let mut report = report::rebuilt(ready, rebuilt, order, &Check::Published);
     report["published"] = told(&basis, &published.place, same, &differences);
     report::write(&report, &ready.plan, &out)?;
     let mut text = words(&basis, &published.place, same, &differences, rebuilt);

@@ -63,6 +63,10 @@ pub(super) fn rebuild(session: &Session, request: &Rebuild) -> Result<Answer, Fa
     if request.who.is_given() || !request.published_keys.is_empty() {
         return Err(Failure::Usage("it was said who must have signed, but not what: name it, as --compare PUBLISHED"));
     }
+    let trust = &request.signing.trust;
+    if !request.sign && (trust.trusted_root.is_some() || trust.tuf_url.is_some()) {
+        return Err(Failure::Usage("a trust root was named, but nothing to verify or to --sign"));
+    }
     rebuild_here(session, request, &subject)
 }
 

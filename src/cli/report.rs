@@ -33,6 +33,8 @@ pub(super) enum Check {
     Skipped,
     /// There is nothing to hold another project's archives against.
     Foreign,
+    /// What was published is compared with, and nothing is released.
+    Published,
 }
 
 impl Check {
@@ -46,6 +48,9 @@ impl Check {
             Self::Done(report) => json!({ "clean": report.is_clean(), "found": report }),
             Self::Skipped => json!({ "skipped": "--no-check was given" }),
             Self::Foreign => json!({ "skipped": "the plan is not of the recipe for PostgreSQL" }),
+            Self::Published => {
+                json!({ "skipped": "what was built is compared with what was published, and not released" })
+            }
         }
     }
 }
@@ -60,7 +65,7 @@ pub(super) fn checked(check: &Check) -> String {
         }
         Check::Done(report) => format!("the check failed:\n{}\n", printable(&report.to_string())),
         Check::Skipped => "  check     skipped\n".to_owned(),
-        Check::Foreign => String::new(),
+        Check::Foreign | Check::Published => String::new(),
     }
 }
 
